@@ -1,0 +1,69 @@
+"""liboscar: a language model's key/value cache at about two bits per element, and attention straight from its bits.
+
+    import numpy, oscar
+
+    config = oscar.Config("2bit", n_layers=1, n_q_heads=8, n_kv_heads=2, key_dim=64)
+    with oscar.Cache(config) as cache, cache.open() as sequence:
+        with cache.step([(sequence, n_tokens)]) as step:
+            out = step.layer(0, k, v, q)
+
+Tensors are numpy arrays, torch tensors or anything else with ``__dlpack__`` or the buffer protocol. They are borrowed
+for the call, never copied and never converted; torch is never imported.
+"""
+
+from .cache import Cache
+from .calibration import Calibration, CalibrationInfo, CalibrationLayer
+from .config import Config, LayerConfig
+from .errors import (
+    BackendError,
+    CorruptError,
+    Error,
+    InternalError,
+    InvalidError,
+    NoMemoryError,
+    NoSpaceError,
+    NotFoundError,
+    StateError,
+    UnsupportedError,
+)
+from .merge import merge
+from .report import Backend, Report, Stats, abi_version, backends, check, version
+from .sequence import Sequence
+from .step import Step
+from .types import DEFAULT, PADDING, Storage, Tensor, Writer
+
+__version__ = version()
+
+__all__ = [
+    "DEFAULT",
+    "PADDING",
+    "Backend",
+    "BackendError",
+    "Cache",
+    "Calibration",
+    "CalibrationInfo",
+    "CalibrationLayer",
+    "Config",
+    "CorruptError",
+    "Error",
+    "InternalError",
+    "InvalidError",
+    "LayerConfig",
+    "NoMemoryError",
+    "NoSpaceError",
+    "NotFoundError",
+    "Report",
+    "Sequence",
+    "StateError",
+    "Stats",
+    "Step",
+    "Storage",
+    "Tensor",
+    "UnsupportedError",
+    "Writer",
+    "abi_version",
+    "backends",
+    "check",
+    "merge",
+    "version",
+]

@@ -1,0 +1,205 @@
+"""The key/value cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Union
+
+import numpy
+
+from . import _oscar
+from .config import Config, RawConfig
+from .errors import InvalidError
+from .report import Stats
+from .sequence import Sequence
+from .step import Step
+from .types import Tensor
+
+#: A sequence and its new tokens, of which the last ``n_draft`` may be rejected later. ``oscar.PADDING`` stands for rows
+#: that belong to no sequence.
+Entry = Union[tuple[Sequence | int, int], tuple[Sequence | int, int, int]]
+
+
+class Cache:
+    """Keys and values of a model's layers, at about two bits per element. As a context manager it closes itself.
+
+    All memory is taken here. Threads: :meth:`stats`, :meth:`capacity`, :meth:`read`, :meth:`scores` and the lengths of
+    sequences may run beside one another; every other call needs the cache to itself. Long calls release the GIL, so it
+    is up to the caller to hold a lock; a call that meets another one raises :class:`StateError` and does nothing.
+
+    Args:
+        config: geometry and policy; later changes of it have no effect.
+
+    Raises:
+        InvalidError: a malformed configuration.
+        UnsupportedError: a configuration that is not served, with the reason.
+        NoMemoryError: the machine has not enough memory.
+        BackendError: OSCAR_BACKEND names none that can run here.
+    """
+
+    __slots__ = ("_handle", "_output_shapes", "_key_value_dims", "_closed", "__weakref__")
+
+    def __init__(self, config: Config) -> None:
+        raw = RawConfig(config)
+        self._closed = False
+        self._output_shapes: list[tuple[int, int]] = []
+        self._handle = _oscar.oscar_cache_create(raw.struct)
+        layers = [config.layer(i) for i in range(config.n_layers)]
+        self._output_shapes = [(layer.n_q_heads, layer.value_dim) for layer in layers]
+        self._key_value_dims = [(layer.key_dim, layer.value_dim) for layer in layers]
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Frees everything. A second time does nothing; sequences and steps of a closed cache raise StateError.
+
+        Raises:
+            StateError: another thread is using the cache.
+        """
+        _oscar.cache_close(self._handle)
+        self._closed = True
+
+    def open(self) -> Sequence:
+        """Opens an empty sequence.
+
+        Raises:
+            NoSpaceError: ``max_sequences`` are open, or no memory is left.
+        """
+        return Sequence(self, _oscar.oscar_seq_open(self._handle))
+
+    def step(self, entries: Iterable[Entry]) -> Step:
+        """Begins a forward pass: ``cache.step([(seq, n_new), (seq, n_new, n_draft), (oscar.PADDING, n), ...])``.
+
+        First packs what has aged past the recent window, then reserves all memory that the pass can need in all layers,
+        or fails having changed nothing.
+
+        Args:
+            entries: each sequence at most once; ``n_new`` >= 1 tokens that the step appends, drafts included;
+                ``n_draft`` < ``max_rollback``.
+
+        Raises:
+            NoSpaceError: the pass does not fit; nothing has changed.
+            NotFoundError: a sequence is closed.
+            StateError: a sequence is in another open step, or no step slot is free.
+            InvalidError: anything else that is wrong with the entries.
+        """
+        raw = [self._entry(entry) for entry in entries]
+        number = _oscar.step_begin(self._handle, raw)
+        return Step(self, number, sum(n_new for _, n_new, _ in raw))
+
+    def _entry(self, entry: Any) -> tuple[int, int, int]:
+        if len(entry) not in (2, 3):
+            raise InvalidError(f"a step entry has {len(entry)} items, wanted (sequence, n_new) or (.., n_draft)")
+        return self._id_of(entry[0]), entry[1], entry[2] if len(entry) == 3 else 0
+
+    def _id_of(self, sequence: Sequence | int) -> int:
+        if isinstance(sequence, Sequence):
+            if sequence._cache is not self:
+                raise InvalidError(f"{sequence!r} belongs to another cache")
+            return sequence._id
+        return sequence
+
+    def stats(self) -> Stats:
+        """What the cache holds now."""
+        raw = _oscar.oscar_cache_stats_get(self._handle)
+        return Stats(**{name: getattr(raw, name) for name in Stats.__dataclass_fields__})
+
+    def capacity(self) -> int:
+        """How many tokens a new sequence could be given now before a step is refused with NoSpaceError."""
+        n_tokens: int = _oscar.oscar_cache_capacity(self._handle)
+        return n_tokens
+
+    def read(
+        self,
+        sequence: Sequence | int,
+        layer: int,
+        head: int,
+        first: int = 0,
+        n: int | None = None,
+        k_out: Tensor | None = None,
+        v_out: Tensor | None = None,
+    ) -> tuple[Any, Any]:
+        """Keys and values of tokens ``[first, first + n)`` of one KV head as attention sees them, in the model's basis.
+
+        Args:
+            sequence: a sequence of this cache.
+            layer, head: indices of the layer and its KV head.
+            first, n: the tokens; n None: all from ``first`` on.
+            k_out: ``[n, key_dim]`` float32, float16 or bfloat16, written.
+            v_out: ``[n, value_dim]``, written. Where neither is given, both are allocated as float32 numpy arrays.
+
+        Returns:
+            ``(k_out, v_out)``.
+
+        Raises:
+            NotFoundError: the sequence is closed.
+            InvalidError: the range, layer, head or an output.
+            StateError: the cache is closed, or a sliding window has dropped some of the tokens.
+        """
+        number = self._id_of(sequence)
+        n = self._count(number, first, n)
+        if k_out is None and v_out is None:
+            key_dim, value_dim = self._dims(layer)
+            k_out = numpy.empty((n, key_dim), numpy.float32)
+            v_out = numpy.empty((n, value_dim), numpy.float32)
+        _oscar.oscar_read(self._handle, number, layer, head, first, n, k_out, v_out)
+        return k_out, v_out
+
+    def scores(
+        self,
+        sequence: Sequence | int,
+        layer: int,
+        head: int,
+        first: int = 0,
+        n: int | None = None,
+        out: Tensor | None = None,
+    ) -> Any:
+        """Importance of tokens ``[first, first + n)`` of one KV head.
+
+        A token that is not packed yet: the attention mass it has received, summed over the query heads of its KV head.
+        A packed token: infinity where it was refined, else 0. Exact for ever (sinks): 0.
+
+        Args:
+            sequence, layer, head, first, n: as for :meth:`read`.
+            out: ``[n]`` float32, written; None allocates a numpy array.
+
+        Returns:
+            ``out``.
+
+        Raises: as :meth:`read`; StateError also where the layer's profile makes no choice.
+        """
+        number = self._id_of(sequence)
+        n = self._count(number, first, n)
+        if out is None:
+            self._dims(layer)
+            out = numpy.empty(n, numpy.float32)
+        _oscar.oscar_scores(self._handle, number, layer, head, first, n, out)
+        return out
+
+    def _count(self, number: int, first: int, n: int | None) -> int:
+        length: int = _oscar.oscar_seq_length(self._handle, number)
+        if n is None:
+            n = length - first
+        if first < 0 or n < 0 or first + n > length:
+            raise InvalidError(f"tokens [{first}, {first + n}) are wanted, the sequence has {length}")
+        return n
+
+    def _dims(self, layer: int) -> tuple[int, int]:
+        if not 0 <= layer < len(self._key_value_dims):
+            raise InvalidError(f"layer is {layer}, the cache has {len(self._key_value_dims)}")
+        return self._key_value_dims[layer]
+
+    def __enter__(self) -> Cache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<oscar.Cache, {len(self._output_shapes)} layers{', closed' if self._closed else ''}>"

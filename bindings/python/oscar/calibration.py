@@ -1,0 +1,142 @@
+"""Calibrations: the transforms in which a cache stores keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import _oscar
+from .errors import InvalidError
+from .types import Tensor
+
+if TYPE_CHECKING:
+    from .config import Config
+
+
+@dataclass
+class CalibrationLayer:
+    """Transforms of one layer, all float32 and dense in their last dimension; they are copied.
+
+    Args:
+        key_transform: F, ``[n_kv_heads, key_dim, key_dim]``: keys are stored as ``k @ F``, queries as ``q @ F^-T``.
+        query_moment: E[q^T q] over a KV head's queries, ``[n_kv_heads, key_dim, key_dim]``, symmetric and positive
+            definite; None: no shaped rounding.
+        value_transform: F_v, ``[n_kv_heads, value_dim, value_dim]``: values are stored as ``v @ F_v``.
+        n_kv_heads, key_dim, value_dim: needed only where no matrix shows them.
+
+    An absent transform is the orthonormal Hadamard matrix of that size.
+    """
+
+    key_transform: Tensor | None = None
+    query_moment: Tensor | None = None
+    value_transform: Tensor | None = None
+    n_kv_heads: int | None = None
+    key_dim: int | None = None
+    value_dim: int | None = None
+
+    def _raw(self, where: str) -> tuple[Any, ...]:
+        key_matrix = self.key_transform if self.key_transform is not None else self.query_moment
+        any_matrix = key_matrix if key_matrix is not None else self.value_transform
+        return (
+            _size(self.n_kv_heads, any_matrix, 0, f"{where}.n_kv_heads"),
+            _size(self.key_dim, key_matrix, -1, f"{where}.key_dim"),
+            _size(self.value_dim, self.value_transform, -1, f"{where}.value_dim"),
+            self.key_transform,
+            self.query_moment,
+            self.value_transform,
+        )
+
+
+def _size(given: int | None, matrix: Any, dimension: int, name: str) -> int:
+    if given is not None:
+        return given
+    if matrix is None:
+        raise InvalidError(f"{name} is not given, and no matrix shows it")
+    return int(matrix.shape[dimension])
+
+
+@dataclass(frozen=True)
+class CalibrationInfo:
+    """What a calibration is."""
+
+    n_layers: int
+    #: Memory of the object.
+    bytes: int
+    #: Of the contents: equal contents, equal fingerprints.
+    fingerprint: int
+    is_data_free: bool
+    #: Every layer has query moments.
+    is_shaped: bool
+
+
+class Calibration:
+    """Immutable transforms of all layers, made by the class methods. May be shared by caches and threads."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Any) -> None:
+        if not isinstance(handle, _oscar.oscar_calibration):
+            raise TypeError("make a Calibration by data_free, identity, from_layers or load")
+        self._handle = handle
+
+    @classmethod
+    def data_free(cls, config: Config) -> Calibration:
+        """Hadamard transforms and plain rounding for a configuration's geometry.
+
+        Raises:
+            InvalidError: the configuration is malformed.
+        """
+        from .config import RawConfig
+
+        return cls(_oscar.oscar_calibration_default(RawConfig(config).struct))
+
+    @classmethod
+    def identity(cls, config: Config) -> Calibration:
+        """Codes in the keys' own basis: for study and for tests.
+
+        Raises:
+            InvalidError: the configuration is malformed.
+        """
+        from .config import RawConfig
+
+        return cls(_oscar.oscar_calibration_identity(RawConfig(config).struct))
+
+    @classmethod
+    def from_layers(cls, layers: Sequence[CalibrationLayer]) -> Calibration:
+        """From explicit matrices, one :class:`CalibrationLayer` for every layer.
+
+        Raises:
+            InvalidError: shapes, non-finite elements, a singular or too ill-conditioned transform, a moment that is not
+                positive definite; the text names layer and head.
+        """
+        raw = [layer._raw(f"layers[{i}]") for i, layer in enumerate(layers)]
+        return cls(_oscar.oscar_calibration_create(raw))
+
+    @classmethod
+    def load(cls, data: bytes | bytearray | memoryview) -> Calibration:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            CorruptError: anything else.
+        """
+        return cls(_oscar.oscar_calibration_load(data))
+
+    def save(self) -> bytes:
+        """Serializes."""
+        data: bytes = _oscar.calibration_save(self._handle)
+        return data
+
+    def info(self) -> CalibrationInfo:
+        """Size, kind and fingerprint."""
+        raw = _oscar.oscar_calibration_info_get(self._handle)
+        return CalibrationInfo(
+            n_layers=raw.n_layers,
+            bytes=raw.bytes,
+            fingerprint=raw.fingerprint,
+            is_data_free=bool(raw.is_data_free),
+            is_shaped=bool(raw.is_shaped),
+        )
+
+    def __repr__(self) -> str:
+        return f"<oscar.Calibration {self.info().fingerprint:016x}>"

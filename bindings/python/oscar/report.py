@@ -1,0 +1,116 @@
+"""Figures that the library reports about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import _oscar
+from .config import Config, RawConfig
+from .errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a configuration costs for one sequence of ``context`` tokens, before any memory is taken."""
+
+    #: oscar.Cache will accept it, memory permitting.
+    served: bool
+    context: int
+    #: All that grows with tokens: codes, scales, means, windows, scores, tables, padding.
+    bytes_sequences: int
+    #: The rest: calibration, workspace, bookkeeping.
+    bytes_fixed: int
+    #: The same tokens as BF16 keys and values.
+    bytes_bf16: int
+    #: One block of 128 tokens of one KV head of layer 0; 0 for exact storage.
+    block_bytes: int
+    #: 8 bytes_sequences / elements of keys and values.
+    bits_per_element: float
+    #: Of packed tokens alone: codes, scales, mean and ids.
+    block_bits_per_element: float
+    #: Why it is not served, or advice; may be empty.
+    reason: str
+
+
+def check(config: Config, context: int) -> Report:
+    """Says whether a configuration is served, and predicts its memory exactly.
+
+    ``bytes_sequences`` is what :meth:`Cache.stats` reports when one sequence holds ``context`` tokens and a step for
+    one more has begun. A configuration that is understood and not served has ``served`` False and the reason.
+
+    Raises:
+        InvalidError: the configuration is malformed.
+    """
+    raw = _oscar.oscar_cache_check(RawConfig(config).struct, context)
+    return Report(
+        served=bool(raw.served),
+        context=raw.context,
+        bytes_sequences=raw.bytes_sequences,
+        bytes_fixed=raw.bytes_fixed,
+        bytes_bf16=raw.bytes_bf16,
+        block_bytes=raw.block_bytes,
+        bits_per_element=raw.bits_per_element,
+        block_bits_per_element=raw.block_bits_per_element,
+        reason=raw.reason,
+    )
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a cache holds now."""
+
+    n_sequences: int
+    n_open_steps: int
+    #: Accepted tokens of all sequences.
+    n_tokens: int
+    #: Of those, tokens that the full-attention layers read from blocks.
+    n_packed_tokens: int
+    #: Blocks of 128 tokens in use, over all layer classes; shared ones count once.
+    n_blocks: int
+    #: Pages of 16 exact rows in use, over all layer classes.
+    n_exact_pages: int
+    #: Elements that were NaN or infinite when packed, and were stored as 0.
+    n_non_finite: int
+    #: As in :class:`Report`, for all sequences.
+    bytes_sequences: int
+    bytes_fixed: int
+    #: Of capacity_bytes, in empty slabs.
+    bytes_free: int
+    #: 8 bytes_sequences / elements of n_tokens; 0 without tokens.
+    bits_per_element: float
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way of computing."""
+
+    name: str
+    #: Can run on this machine.
+    available: bool
+    #: What a cache created now would use.
+    selected: bool
+    #: Why it is not available; empty where it is.
+    reason: str
+
+
+def backends() -> list[Backend]:
+    """All that this library was built with. The environment variable OSCAR_BACKEND forces one by name."""
+    found: list[Backend] = []
+    while True:
+        try:
+            raw = _oscar.oscar_backend_get(len(found))
+        except NotFoundError:
+            return found
+        found.append(Backend(raw.name, bool(raw.available), bool(raw.selected), raw.reason))
+
+
+def version() -> str:
+    """The version of the library inside, "major.minor.patch"."""
+    text: str = _oscar.oscar_version()
+    return text
+
+
+def abi_version() -> int:
+    """The number of the C ABI of the library inside."""
+    number: int = _oscar.oscar_abi_version()
+    return number

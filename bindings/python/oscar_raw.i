@@ -1,0 +1,223 @@
+// The raw module oscar._oscar, one to one with oscar/oscar.h: SWIG writes the glue, the typemaps below say how values
+// cross. Statuses are raised as exceptions, output parameters are returned, structs are objects with attributes.
+// Built with -builtin: the extension module stands alone, and SWIG's own oscar.py is not used.
+%module(package="oscar") oscar
+
+%{
+#include <oscar/oscar.h>
+
+#include "raw/call.h"
+#include "raw/error.h"
+#include "raw/handle.h"
+#include "raw/integer.h"
+#include "raw/list.h"
+#include "raw/tensor.h"
+%}
+
+%include <stdint.i>
+%include <carrays.i>
+
+// ------------------------------------------------------------------------------------------------- statuses ----
+%typemap(out, noblock=1) oscar_status {
+  if ($1 != OSCAR_OK) {
+    oscar_py::raise_last($1);
+    SWIG_fail;
+  }
+  $result = Py_NewRef(Py_None);
+}
+// Helpers of the binding that set a Python error themselves.
+%typemap(out, noblock=1) bool raises {
+  if (!$1) SWIG_fail;
+  $result = Py_NewRef(Py_None);
+}
+%typemap(out, noblock=1) PyObject *raises {
+  $result = $1;
+  if ($result == nullptr) SWIG_fail;
+}
+
+// -------------------------------------------------------------------------------------------------- tensors ----
+%define %tensor(PARAMETER, ACCESS)
+%typemap(in, noblock=1) const oscar_tensor *PARAMETER (oscar_py::TensorArg tensor) {
+  if (!tensor.take($input, "$1_name", oscar_py::Access::ACCESS)) SWIG_fail;
+  $1 = const_cast<oscar_tensor *>(tensor.get());
+}
+%enddef
+%tensor(, kRead)
+%tensor(out, kWrite)
+%tensor(lse, kWrite)
+%tensor(k_out, kWrite)
+%tensor(v_out, kWrite)
+%tensor(scores_out, kWrite)
+// The library of this ABI runs on the host: there is no stream to give.
+%typemap(in, numinputs=0, noblock=1) oscar_stream stream { $1 = nullptr; }
+
+// -------------------------------------------------------------------------------------------------- handles ----
+%define %cache_argument(TYPE, EXCLUSIVE)
+%typemap(in, noblock=1) TYPE *cache (void *pointer, oscar_py::CacheUse use) {
+  if (!SWIG_IsOK(SWIG_ConvertPtr($input, &pointer, $descriptor(oscar_py::CacheHandle *), 0)) || pointer == nullptr) {
+    PyErr_SetString(PyExc_TypeError, "$symname: the first argument is not a cache handle");
+    SWIG_fail;
+  }
+  if (!use.enter(static_cast<oscar_py::CacheHandle *>(pointer), EXCLUSIVE)) SWIG_fail;
+  $1 = use.cache();
+}
+%enddef
+%cache_argument(oscar_cache, true)
+%cache_argument(const oscar_cache, false)
+%typemap(in, numinputs=0, noblock=1) oscar_cache **cache_out (oscar_cache *created = nullptr) { $1 = &created; }
+%typemap(argout, noblock=1) oscar_cache **cache_out {
+  Py_SETREF($result, SWIG_NewPointerObj(new oscar_py::CacheHandle(*$1), $descriptor(oscar_py::CacheHandle *),
+                                        SWIG_POINTER_OWN));
+}
+%typemap(in, numinputs=0, noblock=1) oscar_calibration **calibration_out (oscar_calibration *created = nullptr) {
+  $1 = &created;
+}
+%typemap(argout, noblock=1) oscar_calibration **calibration_out {
+  Py_SETREF($result, SWIG_NewPointerObj(*$1, $descriptor(oscar_calibration *), SWIG_POINTER_OWN));
+}
+
+// -------------------------------------------------------------------------------------------------- outputs ----
+%typemap(in, numinputs=0, noblock=1) uint64_t *NUMBER_OUT (uint64_t number = 0) { $1 = &number; }
+%typemap(argout, noblock=1) uint64_t *NUMBER_OUT { Py_SETREF($result, PyLong_FromUnsignedLongLong(*$1)); }
+%apply uint64_t *NUMBER_OUT { oscar_seq *seq_out, oscar_seq *child_out, oscar_step *step_out, uint64_t *n_tokens_out };
+
+%define %struct_output(TYPE, PARAMETER)
+%typemap(in, numinputs=0, noblock=1) TYPE *PARAMETER (TYPE filled = {}) {
+  filled.struct_size = sizeof filled;
+  $1 = &filled;
+}
+%typemap(argout, noblock=1) TYPE *PARAMETER {
+  Py_SETREF($result, SWIG_NewPointerObj(new TYPE(*$1), $descriptor(TYPE *), SWIG_POINTER_OWN));
+}
+%enddef
+%struct_output(oscar_backend_info, info_out)
+%struct_output(oscar_calibration_info, info_out)
+%struct_output(oscar_cache_report, report_out)
+%struct_output(oscar_cache_stats, stats_out)
+%typemap(in, numinputs=0, noblock=1) (oscar_cache_config *config_out, uint32_t size) (oscar_cache_config filled = {}) {
+  $1 = &filled;
+  $2 = sizeof filled;
+}
+%typemap(argout, noblock=1) (oscar_cache_config *config_out, uint32_t size) {
+  Py_SETREF($result, SWIG_NewPointerObj(new oscar_cache_config(*$1), $descriptor(oscar_cache_config *),
+                                        SWIG_POINTER_OWN));
+}
+
+// --------------------------------------------------------------------------------------------------- inputs ----
+%typemap(in, noblock=1) uint32_t (uint32_t number) {
+  if (!oscar_py::as_u32($input, "$1_name", &number)) SWIG_fail;
+  $1 = number;
+}
+%typemap(in, noblock=1) uint64_t (uint64_t number) {
+  if (!oscar_py::as_u64($input, UINT64_MAX, "$1_name", &number)) SWIG_fail;
+  $1 = number;
+}
+%typemap(in, noblock=1) (const oscar_step_entry *entries, uint32_t n_entries) (std::vector<oscar_step_entry> list) {
+  if (!oscar_py::step_entries($input, &list)) SWIG_fail;
+  $1 = list.data();
+  $2 = static_cast<uint32_t>(list.size());
+}
+%typemap(in, noblock=1) (uint32_t n, const uint32_t *indices) (std::vector<uint32_t> list) {
+  if (!oscar_py::indices($input, &list)) SWIG_fail;
+  $1 = static_cast<uint32_t>(list.size());
+  $2 = list.data();
+}
+%typemap(in, noblock=1) (const oscar_calibration_layer *layers, uint32_t n_layers) (oscar_py::CalibrationLayers list) {
+  if (!list.take($input)) SWIG_fail;
+  $1 = const_cast<oscar_calibration_layer *>(list.data());
+  $2 = list.size();
+}
+%typemap(in, noblock=1) (const void *bytes, uint64_t size) (oscar_py::BytesArg borrowed) {
+  if (!borrowed.take($input)) SWIG_fail;
+  $1 = borrowed.data();
+  $2 = borrowed.size();
+}
+
+// ------------------------------------------------------------------------------------------- the GIL released ----
+%define %release_gil(FUNCTION)
+%exception FUNCTION {
+  Py_BEGIN_ALLOW_THREADS
+  $action
+  Py_END_ALLOW_THREADS
+}
+%enddef
+%release_gil(oscar_cache_create)
+%release_gil(oscar_calibration_default)
+%release_gil(oscar_calibration_identity)
+%release_gil(oscar_calibration_create)
+%release_gil(oscar_calibration_load)
+%release_gil(oscar_read)
+%release_gil(oscar_scores)
+%release_gil(oscar_merge)
+%release_gil(oscar_py::step_begin)
+%release_gil(oscar_py::append)
+%release_gil(oscar_py::attend)
+%release_gil(oscar_py::layer)
+
+// ---------------------------------------------------------------------------------------- what is wrapped, and how ----
+// Served by the flat forms of raw/call.h, or by objects that free themselves.
+%ignore oscar_step_begin;
+%ignore oscar_append;
+%ignore oscar_attend;
+%ignore oscar_layer;
+%ignore oscar_cache_destroy;
+%ignore oscar_calibration_destroy;
+%ignore oscar_calibration_save;
+%ignore oscar_last_error;
+%ignore oscar_tensor;
+%ignore oscar_allocator;
+%ignore oscar_step_entry;
+%ignore oscar_step_args;
+%ignore oscar_append_args;
+%ignore oscar_attend_args;
+%ignore oscar_layer_args;
+%ignore oscar_calibration_layer;
+%ignore oscar_cache_config::allocator;
+
+%nodefaultctor oscar_calibration;
+%nodefaultctor oscar_backend_info;
+%nodefaultctor oscar_calibration_info;
+%nodefaultctor oscar_cache_report;
+%nodefaultctor oscar_cache_stats;
+%nodefaultctor oscar_cache_config;
+%immutable oscar_backend_info::name;
+%immutable oscar_backend_info::reason;
+%immutable oscar_cache_report::reason;
+
+%include "oscar/oscar.h"
+
+#undef OSCAR_DEFAULT
+%constant uint32_t OSCAR_DEFAULT = UINT32_MAX;
+struct oscar_calibration {};
+%extend oscar_calibration {
+  ~oscar_calibration() { oscar_calibration_destroy($self); }
+}
+%extend oscar_layer_config {
+  // Takes every value from the cache's configuration.
+  oscar_layer_config() {
+    constexpr uint32_t d = OSCAR_DEFAULT;
+    return new oscar_layer_config{sizeof(oscar_layer_config), d, d, d, d, d, d, d, d, d, d, 0};
+  }
+}
+%array_class(oscar_layer_config, LayerConfigArray);
+
+%nodefaultctor oscar_py::CacheHandle;
+namespace oscar_py {
+struct CacheHandle {
+  ~CacheHandle();
+};
+%apply bool raises { bool cache_close };
+bool cache_close(CacheHandle *handle);
+%apply PyObject *raises { PyObject *calibration_save };
+PyObject *calibration_save(const oscar_calibration *calibration);
+void set_error_factory(PyObject *factory);
+
+oscar_status step_begin(oscar_cache *cache, const oscar_step_entry *entries, uint32_t n_entries, oscar_step *step_out);
+oscar_status append(oscar_cache *cache, oscar_step step, uint32_t layer, const oscar_tensor *k, const oscar_tensor *v);
+oscar_status attend(oscar_cache *cache, oscar_step step, uint32_t layer, const oscar_tensor *q,
+                    const oscar_tensor *out, const oscar_tensor *lse, const oscar_tensor *mask,
+                    const oscar_tensor *sink_logits, float scale, float softcap);
+oscar_status layer(oscar_cache *cache, oscar_step step, uint32_t layer, const oscar_tensor *k, const oscar_tensor *v,
+                   const oscar_tensor *q, const oscar_tensor *out, const oscar_tensor *lse, const oscar_tensor *mask,
+                   const oscar_tensor *sink_logits, float scale, float softcap);
+}

@@ -1,0 +1,53 @@
+// Flat forms of the C calls that take a struct of arguments: the struct is filled here, on the C side, so that Python
+// hands over plain values and the tensors go through one typemap.
+#pragma once
+#include "list.h"
+
+namespace oscar_py {
+
+inline oscar_status step_begin(oscar_cache* cache, const oscar_step_entry* entries, uint32_t n_entries,
+                               oscar_step* step_out) {
+  const oscar_step_args args{sizeof args, n_entries, entries};
+  return oscar_step_begin(cache, &args, nullptr, step_out);
+}
+
+inline oscar_status append(oscar_cache* cache, oscar_step step, uint32_t layer, const oscar_tensor* k,
+                           const oscar_tensor* v) {
+  const oscar_append_args args{sizeof args, layer, *k, *v};
+  return oscar_append(cache, step, &args, nullptr);
+}
+
+inline oscar_status attend(oscar_cache* cache, oscar_step step, uint32_t layer, const oscar_tensor* q,
+                           const oscar_tensor* out, const oscar_tensor* lse, const oscar_tensor* mask,
+                           const oscar_tensor* sink_logits, float scale, float softcap) {
+  const oscar_attend_args args{sizeof args, layer, *q, *out, *lse, *sink_logits, *mask, scale, softcap};
+  return oscar_attend(cache, step, &args, nullptr);
+}
+
+inline oscar_status layer(oscar_cache* cache, oscar_step step, uint32_t layer, const oscar_tensor* k,
+                          const oscar_tensor* v, const oscar_tensor* q, const oscar_tensor* out,
+                          const oscar_tensor* lse, const oscar_tensor* mask, const oscar_tensor* sink_logits,
+                          float scale, float softcap) {
+  const oscar_layer_args args{sizeof args, layer, *k, *v, *q, *out, *lse, *sink_logits, *mask, scale, softcap};
+  return oscar_layer(cache, step, &args, nullptr);
+}
+
+// The serialized calibration as a bytes object.
+inline PyObject* calibration_save(const oscar_calibration* calibration) {
+  uint64_t size = 0;
+  if (const oscar_status status = oscar_calibration_save(calibration, nullptr, 0, &size); status != OSCAR_OK) {
+    raise_last(status);
+    return nullptr;
+  }
+  PyObject* bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size));
+  if (bytes == nullptr) return nullptr;
+  if (const oscar_status status = oscar_calibration_save(calibration, PyBytes_AS_STRING(bytes), size, &size);
+      status != OSCAR_OK) {
+    raise_last(status);
+    Py_DECREF(bytes);
+    return nullptr;
+  }
+  return bytes;
+}
+
+}  // namespace oscar_py

@@ -1,0 +1,1 @@
+"""SmolLM2-135M in numpy, and what scripts/demo measures with it."""

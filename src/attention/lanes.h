@@ -1,0 +1,179 @@
+// Vectors of the attention kernel, one width per instruction set, as GCC vector types: + - * and comparisons are the
+// operators, and only what they cannot say is spelled out here. Attention bits may differ between instruction sets
+// (docs/numerics.md), so sums may run over lanes.
+#pragma once
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace oscar::OSCAR_ISA {
+
+#if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
+#define OSCAR_LANES_512 1
+inline constexpr uint32_t kVectorBytes = 64;
+#elif defined(__AVX2__) && defined(__FMA__)
+#define OSCAR_LANES_256 1
+inline constexpr uint32_t kVectorBytes = 32;
+#else
+inline constexpr uint32_t kVectorBytes = 16;
+#endif
+inline constexpr uint32_t kLanes = kVectorBytes / 4;  // 32-bit lanes
+
+typedef float F32 __attribute__((vector_size(kVectorBytes)));
+typedef int32_t I32 __attribute__((vector_size(kVectorBytes)));
+typedef int16_t I16 __attribute__((vector_size(kVectorBytes)));  // twice kLanes
+
+// Any address; vectors never cross the end of a buffer because its rows are padded.
+inline F32 load(const float* p) {
+  F32 v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline I32 load(const int32_t* p) {
+  I32 v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline I16 load(const int16_t* p) {
+  I16 v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store(float* p, F32 v) { __builtin_memcpy(p, &v, sizeof v); }
+inline void store(int32_t* p, I32 v) { __builtin_memcpy(p, &v, sizeof v); }
+
+inline void store(int16_t* p, I16 v) { __builtin_memcpy(p, &v, sizeof v); }
+
+// The low 16 bits of each lane.
+inline void store_narrow(int16_t* p, I32 v) {
+  typedef int16_t Half __attribute__((vector_size(kVectorBytes / 2)));
+  const Half narrow = __builtin_convertvector(v, Half);
+  __builtin_memcpy(p, &narrow, sizeof narrow);
+}
+
+// kLanes bytes as 32-bit lanes.
+template <typename Byte>
+inline I32 load_bytes_32(const Byte* p) {
+  typedef Byte Bytes __attribute__((vector_size(kLanes)));
+  typedef int16_t Words __attribute__((vector_size(2 * kLanes)));  // in two steps: GCC 12 has no vector code for one
+  Bytes v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(__builtin_convertvector(v, Words), I32);
+}
+
+// 2 * kLanes bytes as 16-bit lanes.
+inline I16 load_bytes_16(const uint8_t* p) {
+  typedef uint8_t Bytes __attribute__((vector_size(kVectorBytes / 2)));
+  Bytes v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, I16);
+}
+
+inline F32 to_float(I32 v) { return __builtin_convertvector(v, F32); }
+inline F32 larger(F32 a, F32 b) { return a > b ? a : b; }  // b where either is NaN
+
+// To nearest, ties to even, for |x| < 2^22: the bits of x + 1.5 * 2^23 hold the integer. NaN gives some integer.
+inline I32 round_to_int(F32 v) {
+  constexpr float kMagic = 12582912.0f;
+  return reinterpret_cast<I32>(v + kMagic) - 0x4b400000;
+}
+
+#if defined(OSCAR_LANES_512)
+
+inline F32 splat(float x) { return reinterpret_cast<F32>(_mm512_set1_ps(x)); }
+inline F32 multiply_add(F32 a, F32 b, F32 c) { return reinterpret_cast<F32>(_mm512_fmadd_ps(a, b, c)); }
+// acc[i] + a[2i] * b[2i] + a[2i+1] * b[2i+1]
+inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
+  return reinterpret_cast<I32>(_mm512_dpwssd_epi32(reinterpret_cast<__m512i>(acc), reinterpret_cast<__m512i>(a),
+                                                   reinterpret_cast<__m512i>(b)));
+}
+
+#define OSCAR_LOW(a, b) \
+  __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define OSCAR_HIGH(a, b) \
+  __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define OSCAR_LOW_PAIRS(a, b) \
+  __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define OSCAR_HIGH_PAIRS(a, b) \
+  __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+
+#elif defined(OSCAR_LANES_256)
+
+inline F32 splat(float x) { return reinterpret_cast<F32>(_mm256_set1_ps(x)); }
+inline F32 multiply_add(F32 a, F32 b, F32 c) { return reinterpret_cast<F32>(_mm256_fmadd_ps(a, b, c)); }
+inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
+  return acc + reinterpret_cast<I32>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+}
+
+#define OSCAR_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define OSCAR_HIGH(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define OSCAR_LOW_PAIRS(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define OSCAR_HIGH_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+
+#else
+
+inline F32 splat(float x) { return F32{x, x, x, x}; }
+inline F32 multiply_add(F32 a, F32 b, F32 c) { return a * b + c; }
+#if defined(__SSE2__)
+inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
+  return acc + reinterpret_cast<I32>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+}
+#else
+inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
+  for (uint32_t i = 0; i < kLanes; ++i) acc[i] += a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
+  return acc;
+}
+#endif
+
+#define OSCAR_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define OSCAR_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define OSCAR_LOW_PAIRS(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)
+#define OSCAR_HIGH_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
+
+#endif
+
+// out[0..3] = the sums over the lanes of a, b, c, d: a 4 x 4 transposition within each 128 bits, then the 128-bit parts
+// folded. Each sum has the same order of additions.
+template <typename V, typename T>
+inline void sum_lanes_4(V a, V b, V c, V d, T* out) {
+  typedef T Quad __attribute__((vector_size(16)));
+  const V ab = OSCAR_LOW(a, b) + OSCAR_HIGH(a, b), cd = OSCAR_LOW(c, d) + OSCAR_HIGH(c, d);
+  const V abcd = OSCAR_LOW_PAIRS(ab, cd) + OSCAR_HIGH_PAIRS(ab, cd);
+  Quad part[kLanes / 4];
+  __builtin_memcpy(part, &abcd, sizeof part);
+  for (uint32_t width = kLanes / 8; width > 0; width /= 2)
+    for (uint32_t i = 0; i < width; ++i) part[i] += part[i + width];
+  __builtin_memcpy(out, &part[0], sizeof(Quad));
+}
+
+// The sum and the largest of all lanes: 128-bit parts folded by halves, then the last four lanes pairwise.
+template <typename V>
+inline auto sum_lanes(V v) {
+  typedef decltype(v[0] + v[0]) T;
+  typedef T Quad __attribute__((vector_size(16)));
+  Quad part[kLanes / 4];
+  __builtin_memcpy(part, &v, sizeof part);
+  for (uint32_t width = kLanes / 8; width > 0; width /= 2)
+    for (uint32_t i = 0; i < width; ++i) part[i] += part[i + width];
+  return (part[0][0] + part[0][1]) + (part[0][2] + part[0][3]);
+}
+
+inline float largest_lane(F32 v) {
+  typedef float Quad __attribute__((vector_size(16)));
+  Quad part[kLanes / 4];
+  __builtin_memcpy(part, &v, sizeof part);
+  for (uint32_t width = kLanes / 8; width > 0; width /= 2)
+    for (uint32_t i = 0; i < width; ++i) part[i] = part[i] > part[i + width] ? part[i] : part[i + width];
+  const float left = part[0][0] > part[0][1] ? part[0][0] : part[0][1];
+  const float right = part[0][2] > part[0][3] ? part[0][2] : part[0][3];
+  return left > right ? left : right;
+}
+
+#undef OSCAR_LOW
+#undef OSCAR_HIGH
+#undef OSCAR_LOW_PAIRS
+#undef OSCAR_HIGH_PAIRS
+
+}  // namespace oscar::OSCAR_ISA

@@ -1,0 +1,150 @@
+// What the cache holds: statistics, capacity, read-back, scores.
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "cache/cache.h"
+#include "format/error.h"
+
+namespace oscar {
+
+namespace {
+
+void check_range(uint64_t first, uint64_t n, uint64_t length) {
+  if (first > length || n > length - first)
+    throw Error(Status::kInvalid, "tokens [%llu, %llu + %llu) asked for, the sequence has %llu",
+                static_cast<unsigned long long>(first), static_cast<unsigned long long>(first),
+                static_cast<unsigned long long>(n), static_cast<unsigned long long>(length));
+}
+
+}  // namespace
+
+CacheStats Cache::stats() const {
+  CacheStats stats{};
+  uint64_t tables = 0;
+  for (const Sequence& seq : sequences_) {
+    if (!seq.open) continue;
+    ++stats.n_sequences;
+    stats.n_tokens += seq.length;
+    bool counted = false;
+    for (size_t c = 0; c < plan_.classes.size(); ++c) {
+      const ClassState& s = seq.classes[c];
+      tables += s.blocks.size() * kBlockEntryBytes;
+      tables += static_cast<uint64_t>(std::count_if(s.pages.begin(), s.pages.end(), [](Unit u) { return u != kNoUnit; })) * kPageEntryBytes;
+      if (plan_.classes[c].exact || plan_.classes[c].window > 0 || counted) continue;
+      for (const BlockEntry& b : s.blocks) stats.n_packed_tokens += b.last - b.first;
+      counted = true;
+    }
+  }
+  for (const Step& step : steps_) stats.n_open_steps += step.open;
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
+    stats.n_blocks += pool_.units_in_use(CachePlan::kind(c, UnitKind::kBlocks));
+    stats.n_exact_pages += pool_.units_in_use(CachePlan::kind(c, UnitKind::kPage));
+  }
+  stats.n_non_finite = n_non_finite_;
+  stats.bytes_sequences = pool_.bytes_in_slabs() + tables;
+  stats.bytes_fixed = sizeof(Cache) + memory_.bytes() - pool_.arena_bytes() + calibration_->bytes();
+  stats.bytes_free = pool_.bytes_free();
+  const double elements = static_cast<double>(stats.n_tokens) * static_cast<double>(plan_.elements_per_token());
+  stats.bits_per_element = elements > 0 ? 8.0 * static_cast<double>(stats.bytes_sequences) / elements : 0.0;
+  return stats;
+}
+
+// Token by token through begin's own demand: the blocks that age are taken before their pages are given back.
+uint64_t Cache::capacity() const {
+  if (std::all_of(sequences_.begin() + 1, sequences_.end(), [](const Sequence& s) { return s.open; })) return 0;
+  const uint64_t most = plan_.config.max_tokens;
+  for (uint64_t n = 0; n < most;) {
+    // The step from n to n + 1 tokens: what was there after the step before, a page, and the blocks that have aged.
+    std::vector<uint64_t> units = plan_.units_for(n > 0 ? n - 1 : 0, n > 0 ? 1 : 0);
+    const std::vector<uint64_t> after = plan_.units_for(n, 1);
+    for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
+      const uint32_t blocks = CachePlan::kind(c, UnitKind::kBlocks), pages = CachePlan::kind(c, UnitKind::kPage);
+      units[blocks] = std::max(units[blocks], after[blocks]);
+      if (n % kPageTokens == 0) ++units[pages];
+    }
+    if (!pool_.can_allocate(units)) return n;
+    // Nothing changes before the next page or the next block of some class.
+    uint64_t next = (n / kPageTokens + 1) * kPageTokens;
+    for (const LayerClass& c : plan_.classes) {
+      if (c.exact) continue;
+      const uint64_t first = c.n_sink + plan_.config.n_recent + kBlockTokens;
+      next = std::min(next, n < first ? first : first + ((n - first) / kBlockTokens + 1) * kBlockTokens);
+    }
+    n = std::min(next, most);
+  }
+  return most;
+}
+
+void Cache::read(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uint64_t n, const TensorView& k,
+                 const TensorView& v) const {
+  const Sequence& seq = sequences_[slot_of(id)];
+  check_range(first, n, seq.length);
+  const LayerPlan& l = plan_.layers[layer];
+  const LayerClass& c = class_of(layer);
+  const ClassState& s = seq.classes[l.layer_class];
+  const uint32_t index = head_index(c, l, head);
+  if (n > 0 && first < s.kept_from)
+    throw Error(Status::kState, "the window of layer %u has dropped the tokens before %llu", layer,
+                static_cast<unsigned long long>(s.kept_from));
+  auto store = [&](uint64_t token, const float* key, const float* value) {
+    if (k) store_row(k, token - first, 0, c.key_dim, key);
+    if (v) store_row(v, token - first, 0, c.value_dim, value);
+  };
+
+  float key[kMaxHeadDim], value[kMaxHeadDim];
+  for (uint64_t token = first; token < first + n; ++token) {
+    if (!c.exact && token >= c.n_sink && token < s.packed_end) continue;
+    const RowPointers row = row_at(c, s.pages[token / kPageTokens], index, token);
+    for (uint32_t d = 0; d < c.key_dim; ++d) key[d] = bf16_to_f32(row.key[d]);
+    for (uint32_t d = 0; d < c.value_dim; ++d) value[d] = bf16_to_f32(row.value[d]);
+    store(token, key, value);
+  }
+
+  std::vector<float> keys(kBlockTokens * c.key_dim), values(kBlockTokens * c.value_dim);
+  std::vector<std::max_align_t> scratch(backend_.scratch_bytes(c.key_dim, c.value_dim, 1) / sizeof(std::max_align_t) + 5);
+  void* aligned = scratch.data();
+  size_t space = scratch.size() * sizeof(std::max_align_t);
+  std::align(64, 1, aligned, space);
+  for (const BlockEntry& b : s.blocks) {
+    const uint64_t begin = std::max(first, b.start + b.first), end = std::min(first + n, b.end());
+    if (begin >= end) continue;
+    backend_.unpack(c.layout, *transforms_[l.layer_class][index], c.key_dim, c.value_dim, block_at(c, b.unit, index),
+                    static_cast<uint32_t>(begin - b.start), static_cast<uint32_t>(end - b.start), keys.data(), values.data(),
+                    aligned);
+    for (uint64_t token = begin; token < end; ++token)
+      store(token, keys.data() + (token - begin) * c.key_dim, values.data() + (token - begin) * c.value_dim);
+  }
+}
+
+void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uint64_t n, const TensorView& out) const {
+  const Sequence& seq = sequences_[slot_of(id)];
+  check_range(first, n, seq.length);
+  const LayerPlan& l = plan_.layers[layer];
+  const LayerClass& c = class_of(layer);
+  const ClassState& s = seq.classes[l.layer_class];
+  if (!c.votes)
+    throw Error(Status::kState, "layer %u keeps no scores: all or none of its tokens are refined, or it is exact", layer);
+  const uint32_t index = head_index(c, l, head);
+  const VoteArea votes = votes_at(c, s, index);
+  for (uint64_t token = first; token < first + n; ++token) {
+    float score = 0.0f;
+    if (token >= s.packed_end) {
+      score = votes.score(s.side, token);
+      // Votes that can still be rolled back, in query order.
+      for (uint64_t query = std::max(s.counted, token + 1); query < seq.length; ++query)
+        if (query <= token + plan_.config.n_recent) score += votes.vote(query, token);
+    }
+    store_row(out, token - first, 0, 1, &score);
+  }
+  const float refined = std::numeric_limits<float>::infinity();
+  for (const BlockEntry& b : s.blocks) {
+    const uint8_t* ids = block_at(c, b.unit, index) + c.layout.ids;
+    for (uint32_t slot = 0; slot < c.layout.h; ++slot) {
+      const uint64_t token = b.start + ids[slot];
+      if (token >= first && token < first + n && token < b.end()) store_row(out, token - first, 0, 1, &refined);
+    }
+  }
+}
+
+}  // namespace oscar

@@ -1,0 +1,70 @@
+// The memory of all sequences: one arena cut into equal slabs. A slab holds units of one kind (the blocks, pages or
+// scores of one layer class) while it holds any; an empty slab returns to all kinds. Units are reference-counted, so
+// that forks share blocks.
+#pragma once
+#include <cstdint>
+#include <memory_resource>
+#include <span>
+#include <vector>
+
+namespace oscar {
+
+using Unit = uint32_t;
+inline constexpr Unit kNoUnit = UINT32_MAX;
+
+class Pool {
+ public:
+  // The slab size for these unit sizes (0: a kind that is never used): a whole number of the main kind's units, about
+  // 1 MiB, at least the largest unit.
+  static uint64_t slab_bytes(std::span<const uint64_t> unit_bytes, uint32_t main_kind);
+
+  // Host memory of the pool's own tables.
+  static uint64_t bookkeeping_bytes(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes);
+
+  Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes, std::pmr::memory_resource* memory);
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // Whether counts[kind] more units of every kind can be had, all together.
+  bool can_allocate(std::span<const uint64_t> counts) const;
+  Unit allocate(uint32_t kind);  // kNoUnit when the pool is full
+  void share(Unit unit) { ++references_[unit]; }
+  void release(Unit unit);
+  bool is_shared(Unit unit) const { return references_[unit] > 1; }
+  uint8_t* data(Unit unit) const { return arena_ + unit / most_ * slab_bytes_ + unit % most_ * unit_of(unit / most_); }
+
+  uint64_t arena_bytes() const { return n_slabs_ * slab_bytes_; }
+  uint64_t bytes_in_slabs() const { return (n_slabs_ - n_empty_) * slab_bytes_; }
+  uint64_t bytes_free() const { return n_empty_ * slab_bytes_; }
+  uint64_t units_in_use(uint32_t kind) const { return kinds_[kind].in_use; }
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  struct Kind {
+    uint64_t unit_bytes = 0;
+    uint32_t per_slab = 0;
+    uint32_t partial = kNone;  // first slab of this kind with a free unit
+    uint64_t in_use = 0, free_in_partial = 0;
+  };
+  struct Slab {
+    uint32_t kind = kNone, in_use = 0, first_free = kNone;  // first_free: index in the slab, chained through next_free_
+    uint32_t next = kNone, previous = kNone;                // among the partial slabs of its kind, or the empty ones
+  };
+  uint64_t unit_of(uint32_t slab) const { return kinds_[slabs_[slab].kind].unit_bytes; }
+  void link(uint32_t& head, uint32_t slab);
+  void unlink(uint32_t& head, uint32_t slab);
+  void open_slab(uint32_t kind);
+
+  std::pmr::memory_resource* memory_;
+  uint8_t* arena_ = nullptr;
+  uint64_t slab_bytes_ = 0;
+  uint32_t n_slabs_ = 0, n_empty_ = 0;
+  uint32_t most_ = 1;  // units of a slab at most: a unit's number is slab * most_ + index
+  uint32_t empty_ = kNone;
+  std::pmr::vector<Kind> kinds_;
+  std::pmr::vector<Slab> slabs_;
+  std::pmr::vector<uint32_t> next_free_, references_;
+};
+
+}  // namespace oscar

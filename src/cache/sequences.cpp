@@ -1,0 +1,221 @@
+// Opening, closing, forking and cutting sequences.
+#include <algorithm>
+#include <cstring>
+
+#include "cache/cache.h"
+#include "format/error.h"
+
+namespace oscar {
+
+namespace {
+
+uint32_t kind_of(uint32_t c, UnitKind kind) { return CachePlan::kind(c, kind); }
+
+}  // namespace
+
+uint64_t Cache::open() {
+  uint32_t slot = 1;
+  while (slot < sequences_.size() && sequences_[slot].open) ++slot;
+  if (slot == sequences_.size())
+    throw Error(Status::kNoSpace, "all %zu sequences are open (max_sequences)", sequences_.size() - 1);
+  std::fill(units_.begin(), units_.end(), 0);
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c) units_[kind_of(c, UnitKind::kScores)] = plan_.classes[c].votes;
+  if (!pool_.can_allocate(units_)) throw Error(Status::kNoSpace, "the pool has no room for a sequence's scores");
+  Sequence& seq = sequences_[slot];
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
+    ClassState& s = seq.classes[c];
+    s.packed_end = plan_.classes[c].n_sink;
+    s.kept_from = s.counted = 0;
+    s.side = 0;
+    s.scores = plan_.classes[c].votes ? pool_.allocate(kind_of(c, UnitKind::kScores)) : kNoUnit;
+  }
+  seq.length = 0;
+  seq.open = true;
+  ++seq.generation;
+  return slot | uint64_t{seq.generation} << 32;
+}
+
+void Cache::release_all(Sequence& seq) {
+  for (ClassState& s : seq.classes) {
+    for (const BlockEntry& b : s.blocks) pool_.release(b.unit);
+    for (Unit page : s.pages)
+      if (page != kNoUnit) pool_.release(page);
+    if (s.scores != kNoUnit) pool_.release(s.scores);
+    s.blocks.clear();
+    s.pages.clear();
+    s.scores = kNoUnit;
+  }
+}
+
+void Cache::close(uint64_t id) {
+  Sequence& seq = sequences_[idle_slot_of(id)];
+  release_all(seq);
+  seq.open = false;
+}
+
+// Exact tokens: sinks, and what is neither packed nor dropped by a window.
+bool Cache::page_holds(const LayerClass& c, const ClassState& s, uint64_t length, uint64_t page) const {
+  const uint64_t begin = page * kPageTokens, end = std::min(begin + kPageTokens, length);
+  const uint64_t tail = std::max(s.kept_from, c.exact ? 0 : s.packed_end);
+  return begin < std::min<uint64_t>(c.n_sink, length) || (tail < end && begin < end);
+}
+
+void Cache::release_pages(const LayerClass& c, ClassState& s, uint64_t length, uint64_t first, uint64_t last) {
+  for (uint64_t page = first; page < std::min<uint64_t>(last, s.pages.size()); ++page) {
+    if (s.pages[page] == kNoUnit || page_holds(c, s, length, page)) continue;
+    pool_.release(s.pages[page]);
+    s.pages[page] = kNoUnit;
+  }
+  while (!s.pages.empty() && s.pages.back() == kNoUnit) s.pages.pop_back();
+}
+
+// The next query, at n_tokens, sees the tokens from n_tokens + 1 - window on.
+void Cache::check_cut(const Sequence& seq, uint64_t n_tokens) const {
+  if (n_tokens > seq.length)
+    throw Error(Status::kInvalid, "n_tokens is %llu, the sequence has %llu", static_cast<unsigned long long>(n_tokens),
+                static_cast<unsigned long long>(seq.length));
+  if (n_tokens == 0) return;
+  for (size_t c = 0; c < plan_.classes.size(); ++c) {
+    const uint64_t window = plan_.classes[c].window, kept = seq.classes[c].kept_from;
+    const uint64_t needed = n_tokens + 1 > window ? n_tokens + 1 - window : 0;
+    if (window > 0 && kept > needed)
+      throw Error(Status::kState, "a sliding window of %llu has dropped the tokens before %llu; cut at 0 or at %llu or later",
+                  static_cast<unsigned long long>(window), static_cast<unsigned long long>(kept),
+                  static_cast<unsigned long long>(kept + window - 1));
+  }
+}
+
+void Cache::cut(Sequence& seq, uint64_t n_tokens) {
+  seq.length = n_tokens;
+  for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
+    const LayerClass& c = plan_.classes[i];
+    ClassState& s = seq.classes[i];
+    if (n_tokens == 0) s.kept_from = 0;
+    while (!s.blocks.empty() && s.blocks.back().start + s.blocks.back().first >= n_tokens) {
+      pool_.release(s.blocks.back().unit);
+      s.blocks.pop_back();
+    }
+    if (!s.blocks.empty() && s.blocks.back().end() > n_tokens)
+      s.blocks.back().last = static_cast<uint8_t>(n_tokens - s.blocks.back().start);
+    s.packed_end = std::max<uint64_t>(c.n_sink, std::min(s.packed_end, n_tokens));
+    s.counted = std::min(s.counted, n_tokens);
+    release_pages(c, s, n_tokens, n_tokens / kPageTokens, s.pages.size());
+  }
+}
+
+void Cache::truncate(uint64_t id, uint64_t n_tokens) {
+  Sequence& seq = sequences_[idle_slot_of(id)];
+  check_cut(seq, n_tokens);
+  cut(seq, n_tokens);
+}
+
+uint64_t Cache::fork(uint64_t parent_id, uint64_t n_tokens) {
+  const Sequence& parent = sequences_[idle_slot_of(parent_id)];
+  check_cut(parent, n_tokens);
+
+  // What the child copies, before anything is taken; open() adds its scores.
+  std::fill(units_.begin(), units_.end(), 0);
+  for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
+    const LayerClass& c = plan_.classes[i];
+    ClassState cut_view(&memory_);  // the parent's limits after the cut; holds no memory
+    cut_view.kept_from = n_tokens ? parent.classes[i].kept_from : 0;
+    cut_view.packed_end = std::max<uint64_t>(c.n_sink, std::min(parent.classes[i].packed_end, n_tokens));
+    for (uint64_t page = 0; page < parent.classes[i].pages.size(); ++page)
+      if (parent.classes[i].pages[page] != kNoUnit && page_holds(c, cut_view, n_tokens, page))
+        ++units_[kind_of(i, UnitKind::kPage)];
+    units_[kind_of(i, UnitKind::kScores)] = c.votes;
+  }
+  if (!pool_.can_allocate(units_)) throw Error(Status::kNoSpace, "the pool has no room for a copy of the exact rows");
+  const uint64_t id = open();
+  Sequence& child = sequences_[slot_of(id)];
+  for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
+    const LayerClass& c = plan_.classes[i];
+    const ClassState& from = parent.classes[i];
+    ClassState& to = child.classes[i];
+    to.blocks.assign(from.blocks.begin(), from.blocks.end());
+    for (const BlockEntry& b : to.blocks) pool_.share(b.unit);
+    to.packed_end = from.packed_end;
+    to.kept_from = from.kept_from;
+    to.side = from.side;
+    to.counted = from.counted;
+    if (c.votes) std::memcpy(pool_.data(to.scores), pool_.data(from.scores), c.unit_bytes[static_cast<int>(UnitKind::kScores)]);
+  }
+  cut(child, n_tokens);
+  for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
+    const LayerClass& c = plan_.classes[i];
+    const ClassState& from = parent.classes[i];
+    ClassState& to = child.classes[i];
+    to.pages.assign(from.pages.size(), kNoUnit);
+    for (uint64_t page = 0; page < from.pages.size(); ++page) {
+      if (from.pages[page] == kNoUnit || !page_holds(c, to, n_tokens, page)) continue;
+      to.pages[page] = pool_.allocate(kind_of(i, UnitKind::kPage));
+      std::memcpy(pool_.data(to.pages[page]), pool_.data(from.pages[page]), c.unit_bytes[static_cast<int>(UnitKind::kPage)]);
+    }
+    release_pages(c, to, n_tokens, 0, to.pages.size());
+  }
+  return id;
+}
+
+void Cache::accept(uint64_t id, uint64_t base, std::span<const uint32_t> indices) {
+  Sequence& seq = sequences_[idle_slot_of(id)];
+  const uint64_t n_kept = base + indices.size();
+  if (base > seq.length || indices.size() > seq.length - base)
+    throw Error(Status::kInvalid, "base %llu + %zu indices exceed the sequence's %llu tokens",
+                static_cast<unsigned long long>(base), indices.size(), static_cast<unsigned long long>(seq.length));
+  for (size_t i = 0; i < indices.size(); ++i) {
+    if (indices[i] >= seq.length - base || (i > 0 && indices[i] <= indices[i - 1]))
+      throw Error(Status::kInvalid, "indices[%zu] is %u, wanted: ascending, below %llu", i, indices[i],
+                  static_cast<unsigned long long>(seq.length - base));
+  }
+  check_cut(seq, n_kept);
+  for (size_t c = 0; c < plan_.classes.size(); ++c) {
+    const ClassState& s = seq.classes[c];
+    const bool packed = !s.blocks.empty() && s.blocks.back().end() > base;
+    if (packed || base < s.kept_from || (plan_.classes[c].votes && base < s.counted))
+      throw Error(Status::kState, "tokens from %llu on are no drafts: they are packed, dropped, or their votes are counted",
+                  static_cast<unsigned long long>(base));
+  }
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c) move_accepted(plan_.classes[c], seq.classes[c], base, indices);
+  cut(seq, n_kept);
+}
+
+// Ascending, so that a row is read before it is overwritten.
+void Cache::move_accepted(const LayerClass& c, ClassState& s, uint64_t base, std::span<const uint32_t> indices) {
+  for (uint32_t head = 0; head < c.heads(); ++head) {
+    for (uint64_t i = 0; i < indices.size(); ++i) {
+      const uint64_t from = base + indices[i], to = base + i;
+      if (from == to) continue;
+      const RowPointers source = row_at(c, s.pages[from / kPageTokens], head, from);
+      const RowPointers target = row_at(c, s.pages[to / kPageTokens], head, to);
+      std::memcpy(target.key, source.key, c.key_dim * sizeof(uint16_t));
+      std::memcpy(target.value, source.value, c.value_dim * sizeof(uint16_t));
+    }
+    if (c.votes) move_votes(votes_at(c, s, head), s, base, indices);
+  }
+}
+
+// The accepted tokens and their queries move together: a vote for a moved token moves within its line.
+void Cache::move_votes(const VoteArea& votes, const ClassState& s, uint64_t base, std::span<const uint32_t> indices) {
+  const uint64_t reach = votes.layout.n_line;
+  for (uint64_t i = 0; i < indices.size(); ++i) {
+    const uint64_t from = base + indices[i], to = base + i;
+    if (from == to) continue;
+    votes.score(s.side, to) = votes.score(s.side, from);
+    for (uint64_t token = to > reach ? to - reach : 0; token < base; ++token) votes.vote(to, token) = votes.vote(from, token);
+    for (uint64_t m = 0; m < i; ++m) votes.vote(to, base + m) = votes.vote(from, base + indices[m]);
+  }
+}
+
+void Cache::drop_outside_window(uint32_t i, ClassState& s, uint64_t length) {
+  const LayerClass& c = plan_.classes[i];
+  const uint64_t keep_from = plan_.keep_from(c, length);
+  if (keep_from <= s.kept_from) return;
+  const uint64_t old_page = s.kept_from / kPageTokens;
+  s.kept_from = keep_from;
+  size_t gone = 0;
+  while (gone < s.blocks.size() && s.blocks[gone].end() <= keep_from) pool_.release(s.blocks[gone++].unit);
+  s.blocks.erase(s.blocks.begin(), s.blocks.begin() + static_cast<std::ptrdiff_t>(gone));
+  release_pages(c, s, length, old_page, keep_from / kPageTokens + 1);
+}
+
+}  // namespace oscar

@@ -1,0 +1,196 @@
+// Steps as transactions: begin reserves everything or changes nothing, end commits, abort forgets.
+#include <algorithm>
+
+#include "cache/cache.h"
+#include "format/error.h"
+
+namespace oscar {
+
+namespace {
+
+// A step this long packs the tokens that age within it; shorter ones leave that to the next begin.
+bool is_long(const StepEntry& e) { return e.n_sure() > kBlockTokens; }
+
+}  // namespace
+
+void Cache::check_requests(std::span<const StepRequest> requests) const {
+  const CacheConfig& config = plan_.config;
+  uint64_t n_rows = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const StepRequest& r = requests[i];
+    if (r.n_new == 0) throw Error(Status::kInvalid, "entries[%zu].n_new is 0", i);
+    n_rows += r.n_new;
+    if (n_rows > config.max_step_tokens)
+      throw Error(Status::kInvalid, "the step has more than max_step_tokens = %u new tokens", config.max_step_tokens);
+    if (r.seq == 0) continue;
+    if (r.n_draft > r.n_new || r.n_draft >= config.max_rollback)
+      throw Error(Status::kInvalid, "entries[%zu].n_draft is %u, allowed: at most n_new = %u and less than max_rollback = %u",
+                  i, r.n_draft, r.n_new, config.max_rollback);
+    const Sequence& seq = sequences_[idle_slot_of(r.seq)];
+    if (seq.length + r.n_new > config.max_tokens)
+      throw Error(Status::kNoSpace, "entries[%zu]: %llu tokens + %u new exceed max_tokens = %llu", i,
+                  static_cast<unsigned long long>(seq.length), r.n_new, static_cast<unsigned long long>(config.max_tokens));
+    for (size_t j = 0; j < i; ++j)
+      if (requests[j].seq == r.seq)
+        throw Error(Status::kInvalid, "entries[%zu] and entries[%zu] name the same sequence", j, i);
+  }
+  if (n_rows == 0) throw Error(Status::kInvalid, "the step has no entries");
+}
+
+bool Cache::needs_page(const LayerClass& c, const ClassState& s, const StepEntry& e, const EntryClass& ec,
+                       uint64_t page) const {
+  if (page < s.pages.size() && s.pages[page] != kNoUnit) return false;
+  const uint64_t first = std::max(page * kPageTokens, e.base), last = std::min((page + 1) * kPageTokens, e.end());
+  return first < last && (first < c.n_sink || last > ec.persist_from);
+}
+
+// Decides what this entry packs and stores in every class, and counts the units that takes.
+void Cache::plan_entry(Step& step, const StepEntry& e, std::span<uint64_t> units) {
+  for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
+    const LayerClass& c = plan_.classes[i];
+    const ClassState& s = state_of(e, i);
+    const uint64_t n_aged = plan_.aged_blocks(c, s.packed_end, e.base), sure_end = e.base + e.n_sure();
+    EntryClass ec;
+    ec.packed_end = s.packed_end + n_aged * kBlockTokens;
+    ec.persist_from = e.base;
+    ec.first_block = static_cast<uint32_t>(step.blocks.size());
+    if (is_long(e)) {
+      const uint64_t keep_from = plan_.keep_from(c, sure_end), n_packed = plan_.aged_blocks(c, ec.packed_end, sure_end);
+      // Blocks that a window has already left behind are not written at all.
+      const uint64_t n_gone =
+          keep_from > ec.packed_end ? std::min((keep_from - ec.packed_end) / kBlockTokens, n_packed) : 0;
+      ec.first_start = ec.packed_end + n_gone * kBlockTokens;
+      ec.n_blocks = static_cast<uint32_t>(n_packed - n_gone);
+      ec.packed_end += n_packed * kBlockTokens;
+      ec.persist_from = std::max(e.base, c.exact ? keep_from : ec.packed_end);
+      ec.uses_scratch = ec.persist_from > e.base;
+      step.blocks.resize(step.blocks.size() + ec.n_blocks, kNoUnit);
+    }
+    if (s.blocks.size() + n_aged + ec.n_blocks > sizes_.max_blocks && !c.exact)
+      throw Error(Status::kNoSpace, "the sequence is cut into more than %zu blocks", sizes_.max_blocks);
+    units[CachePlan::kind(i, UnitKind::kBlocks)] += n_aged + ec.n_blocks;
+    for (uint64_t page = e.base / kPageTokens; page * kPageTokens < e.end(); ++page)
+      units[CachePlan::kind(i, UnitKind::kPage)] += needs_page(c, s, e, ec, page);
+    step.entry_classes.push_back(ec);
+  }
+}
+
+// Takes what plan_entry counted. The pool has been asked: nothing fails here.
+void Cache::reserve_entry(Step& step, const StepEntry& e) {
+  const bool is_big = e.n_sure() > plan_.config.max_rollback;  // its older votes can no longer be rolled back
+  for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
+    const LayerClass& c = plan_.classes[i];
+    ClassState& s = state_of(e, i);
+    EntryClass& ec = step.entry_classes[e.classes + i];
+    const uint64_t settled = e.base > plan_.config.max_rollback ? e.base - plan_.config.max_rollback : 0;
+    if (c.votes) count_votes(c, s, is_big ? e.base : settled);
+    for (uint64_t page = e.base / kPageTokens; page * kPageTokens < e.end(); ++page) {
+      if (!needs_page(c, s, e, ec, page)) continue;
+      if (s.pages.size() <= page) s.pages.resize(page + 1, kNoUnit);
+      s.pages[page] = pool_.allocate(CachePlan::kind(i, UnitKind::kPage));
+    }
+    for (uint32_t b = 0; b < ec.n_blocks; ++b)
+      step.blocks[ec.first_block + b] = pool_.allocate(CachePlan::kind(i, UnitKind::kBlocks));
+    pack_aged(i, s, plan_.aged_blocks(c, s.packed_end, e.base), e.base);
+    if (c.votes && is_big) open_vote_side(c, s, e.base);
+  }
+}
+
+uint64_t Cache::begin(std::span<const StepRequest> requests) {
+  check_requests(requests);
+  uint32_t slot = 0;
+  while (slot < steps_.size() && steps_[slot].open) ++slot;
+  if (slot == steps_.size()) throw Error(Status::kState, "all %zu steps are open (max_open_steps)", steps_.size());
+
+  Step& step = steps_[slot];
+  step.entries.clear();
+  step.entry_classes.clear();
+  step.blocks.clear();
+  step.n_rows = step.max_new = 0;
+  std::fill(units_.begin(), units_.end(), 0);
+  for (const StepRequest& r : requests) {
+    StepEntry e{kPaddingSlot, r.n_new, r.n_draft, step.n_rows, static_cast<uint32_t>(step.entry_classes.size()), 0};
+    if (r.seq != 0) {
+      e.slot = slot_of(r.seq);
+      e.base = sequences_[e.slot].length;
+      plan_entry(step, e, units_);
+    }
+    step.n_rows += r.n_new;
+    step.max_new = std::max(step.max_new, r.n_new);
+    step.entries.push_back(e);
+  }
+  if (!pool_.can_allocate(units_))
+    throw Error(Status::kNoSpace, "the pool has no room for this step: %llu of %llu bytes are in use",
+                static_cast<unsigned long long>(pool_.bytes_in_slabs()), static_cast<unsigned long long>(pool_.arena_bytes()));
+
+  std::fill(step.progress.begin(), step.progress.end(), LayerProgress::kWaiting);
+  std::fill(step.scratch_layer.begin(), step.scratch_layer.end(), kNoLayer);
+  uint64_t vote_offset = 0;
+  for (const StepEntry& e : step.entries) {
+    if (e.slot == kPaddingSlot) continue;
+    sequences_[e.slot].in_step = true;
+    reserve_entry(step, e);
+    if (!is_long(e)) continue;
+    uint64_t widest = 0;
+    for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
+      step.entry_classes[e.classes + c].vote_offset = vote_offset;
+      if (plan_.classes[c].votes) widest = std::max(widest, e.end() - std::min(e.end(), state_of(e, c).packed_end));
+    }
+    vote_offset += widest;
+  }
+  step.open = true;
+  ++step.generation;
+  return slot | uint64_t{step.generation} << 32;
+}
+
+void Cache::close_step(Step& step) {
+  for (const StepEntry& e : step.entries)
+    if (e.slot != kPaddingSlot) sequences_[e.slot].in_step = false;
+  step.open = false;
+}
+
+void Cache::end(uint64_t id) {
+  Step& step = steps_[step_slot(id)];
+  const bool stores = std::any_of(step.entries.begin(), step.entries.end(), [](const StepEntry& e) { return e.slot != kPaddingSlot; });
+  for (uint32_t l = 0; stores && l < plan_.layers.size(); ++l)
+    if (plan_.layers[l].owns && step.progress[l] == LayerProgress::kWaiting)
+      throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l);
+  for (uint32_t area = 0; area < plan_.n_scratch; ++area) finish_area(step, area);
+
+  for (const StepEntry& e : step.entries) {
+    if (e.slot == kPaddingSlot) continue;
+    Sequence& seq = sequences_[e.slot];
+    seq.length = e.end();
+    const uint64_t sure_end = e.base + e.n_sure();
+    for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
+      const LayerClass& c = plan_.classes[i];
+      const EntryClass& ec = step.entry_classes[e.classes + i];
+      ClassState& s = seq.classes[i];
+      const uint64_t old_page = s.packed_end / kPageTokens;
+      for (uint32_t b = 0; b < ec.n_blocks; ++b)
+        s.blocks.push_back({ec.first_start + uint64_t{b} * kBlockTokens, step.blocks[ec.first_block + b], 0, kBlockTokens});
+      s.packed_end = ec.packed_end;
+      release_pages(c, s, seq.length, old_page, s.packed_end / kPageTokens + 1);
+      if (c.votes && e.n_sure() > plan_.config.max_rollback) {
+        s.side ^= 1;
+        s.counted = sure_end - plan_.config.max_rollback;
+      }
+      drop_outside_window(i, s, sure_end);
+    }
+  }
+  close_step(step);
+}
+
+void Cache::abort(uint64_t id) {
+  Step& step = steps_[step_slot(id)];
+  for (Unit unit : step.blocks) pool_.release(unit);
+  for (const StepEntry& e : step.entries) {
+    if (e.slot == kPaddingSlot) continue;
+    Sequence& seq = sequences_[e.slot];
+    for (uint32_t i = 0; i < plan_.classes.size(); ++i)
+      release_pages(plan_.classes[i], seq.classes[i], seq.length, seq.length / kPageTokens, seq.classes[i].pages.size());
+  }
+  close_step(step);
+}
+
+}  // namespace oscar

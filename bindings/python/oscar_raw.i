@@ -154,7 +154,7 @@
 %release_gil(oscar_py::attend)
 %release_gil(oscar_py::layer)
 
-// ---------------------------------------------------------------------------------------- what is wrapped, and how ----
+// ----------------------------------------------------------------------------------- what is wrapped, and how ----
 // Served by the flat forms of raw/call.h, or by objects that free themselves.
 %ignore oscar_step_begin;
 %ignore oscar_append;

@@ -76,14 +76,14 @@ def show_answers(model, tokenizer, prompt, text, n_tokens):
         grid = Table.grid(expand=True)
         for _ in titles:
             grid.add_column(ratio=1)
-        grid.add_row(*(Panel(body, title=title, height=16) for body, title in zip(texts, titles)))
+        grid.add_row(*(Panel(body, title=title) for body, title in zip(texts, titles)))
         return grid
 
     with contextlib.ExitStack() as stack:
         arms = [stack.enter_context(LibraryArm(config)) for config in configs]
         stream = generate(model, tokens, arms, n_tokens, tokenizer.end)
         if console.is_terminal:
-            with Live(console=console, refresh_per_second=12, vertical_overflow="visible") as live:
+            with Live(console=console, refresh_per_second=12) as live:
                 for answers in stream:
                     live.update(panels(answers))
         else:
@@ -141,16 +141,16 @@ def show_fidelity(model, tokenizer, text):
         PAPER: rival_bits * (1 - exact_share) + 16 * exact_share,
     }
     table = Table(title=f"against exact keys and values, {results['liboscar'].n_tokens} tokens of the text")
-    for heading in ("", "bits, packed tokens", "bits, all", "KL mean", "KL median", "KL P99", "same top word"):
+    for heading in ("", "code bits", "total bits", "KL mean", "median", "P99", "same top-1"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, r in results.items():
         table.add_row(name, f"{code_bits[name]:.2f}", f"{total_bits[name]:.2f}", f"{r.kl_mean:.4f}",
                       f"{r.kl_median:.4f}", f"{r.kl_p99:.3f}", f"{r.top1_agreement:.1%}")
     console.print(table)
     console.print(
-        f"Bits are per element. Both keep the same {len(tokens) - n_packed} of {len(tokens)} tokens exact; liboscar's "
-        "total also counts\npadding, tables and scores as allocated. liboscar uses no calibration here, "
-        f"the other one {calibration.n_tokens} tokens."
+        f"Bits are per element: of packed tokens, and of all {len(tokens)}, of which both keep the same "
+        f"{len(tokens) - n_packed} exact. liboscar's total also counts padding, tables and scores as allocated. "
+        f"liboscar is not calibrated here, the other one on {calibration.n_tokens} tokens of other texts."
     )
     figures = {
         name: {"code_bits": code_bits[name], "total_bits": total_bits[name], **dataclasses.asdict(r)}
@@ -197,15 +197,16 @@ def verdict(answers, quality, memories, times):
         same = f"The same answer, all {answers['n_answer_tokens']} tokens of it."
     else:
         same = f"The same answer for the first {answers['n_same_tokens']} of {answers['n_answer_tokens']} tokens."
-    speed = " and ".join(f"{t.speedup:.1f}x (head_dim {t.head_dim})" for t in times)
+    speed = ", ".join(f"{t.speedup:.1f} (head_dim {t.head_dim})" for t in times)
     lines = [
         same,
         f"{middle.times_smaller:.1f}x less memory than BF16 at {middle.n_tokens >> 10}K tokens.",
-        f"KL divergence {ours['kl_mean']:.3f} against {PAPER}'s {rival['kl_mean']:.3f}: {ratio:.2f} of it, with "
-        f"{ours['code_bits']:.2f} bits instead of {rival['code_bits']:.2f}; the likeliest next word stays the same "
-        f"{ours['top1_agreement']:.0%} of the time (there: {rival['top1_agreement']:.0%}).",
-        f"Attention speed over {ATTENTION_TOKENS >> 10}K tokens, against exact BF16 in the same library: {speed}.",
-        f"Goal, at most {GATE_RATIO} of {PAPER}'s divergence at fewer bits: {'reached' if held else 'NOT reached'}.",
+        f"KL divergence from exact {ours['kl_mean']:.3f}, where {PAPER} has {rival['kl_mean']:.3f} ({ratio:.2f} of it), "
+        f"with {ours['code_bits']:.2f} bits instead of {rival['code_bits']:.2f}.",
+        f"The likeliest next word stays the same {ours['top1_agreement']:.0%} of the time; there, "
+        f"{rival['top1_agreement']:.0%}.",
+        f"Attention over {ATTENTION_TOKENS >> 10}K tokens, times as fast as on exact BF16 in this library: {speed}.",
+        f"Goal, at most {GATE_RATIO} of that divergence at fewer bits: {'reached' if held else 'NOT reached'}.",
     ]
     console.print(Panel("\n".join(lines), title="verdict"))
     return {"kl_ratio": ratio, "limit": GATE_RATIO, "reached": held, "text": lines}

@@ -11,7 +11,8 @@
 
 namespace oscar::OSCAR_ISA {
 
-// 127 * 256 + 127: the largest integer that two signed 8-bit limbs hold symmetrically, for kernels on 8-bit dot products.
+// 127 * 256 + 127: the largest integer that two signed 8-bit limbs hold symmetrically, for kernels on 8-bit dot
+// products.
 inline constexpr int32_t kQueryCode = 32639;
 inline constexpr int32_t kWeightCode = 32767;
 inline constexpr int64_t kMaxCode = 15;
@@ -134,10 +135,10 @@ inline void block_logits(const AttendWork& work, const Tile& t, uint32_t r, floa
 inline void block_softmax(const Tile& t, uint32_t r, float* logits) {
   F32 top = splat(kMinusInfinity);
   for (uint32_t s = 0; s < kBlockTokens; s += kLanes) top = larger(load(logits + s), top);
-  const float block_largest = largest_lane(top);
+  const float block_largest = largest_lane(top), reference = softmax_reference(block_largest);
   F32 sum{}, top_weight{};
   for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
-    const F32 p = exp2_lanes(load(logits + s) - block_largest);
+    const F32 p = exp2_lanes(load(logits + s) - reference);
     const F32 w = p * load(t.scales->value + s);
     sum += p;
     top_weight = larger(w, top_weight);
@@ -157,7 +158,8 @@ inline void block_softmax(const Tile& t, uint32_t r, float* logits) {
 
   QueryRow& row = t.row[r];
   const float largest = row.block_largest > block_largest ? row.block_largest : block_largest;
-  const float old_part = exp2_scalar(row.block_largest - largest), new_part = exp2_scalar(block_largest - largest);
+  const float base = softmax_reference(largest);
+  const float old_part = exp2_scalar(row.block_largest - base), new_part = exp2_scalar(block_largest - base);
   row.block_largest = largest;
   row.block_sum = row.block_sum * old_part + sum_lanes(sum) * new_part;
   t.rescale[r] = old_part;

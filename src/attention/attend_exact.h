@@ -115,12 +115,13 @@ inline void attend_chunk(const AttendWork& work, const Tile& t, const ChunkReade
   for (uint32_t i = 0; i < kChunkTokens; i += kLanes) top = larger(load(p + i), top);
   const float chunk_largest = largest_lane(top);
   const float largest = row.exact_largest > chunk_largest ? row.exact_largest : chunk_largest;
+  const float reference = softmax_reference(largest);
   for (uint32_t i = 0; i < kChunkTokens; i += kLanes) {
-    F32 weight = exp2_lanes(load(p + i) - largest);
+    const F32 weight = exp2_lanes(load(p + i) - reference);
     store(p + i, weight);
     sum += weight;
   }
-  const float old_part = exp2_scalar(row.exact_largest - largest);
+  const float old_part = exp2_scalar(row.exact_largest - reference);
   row.exact_largest = largest;
   row.exact_sum = row.exact_sum * old_part + sum_lanes(sum);
   float* out = t.exact_out + r * t.value_pad;

@@ -80,6 +80,14 @@ std::vector<Token> cached_tokens(const AttendWork& work) {
   return tokens;
 }
 
+// A query that is not finite spoils its row, whatever its signs and the softcap: its infinities count as NaN.
+Vector query_row(const AttendWork& work, uint64_t row) {
+  Vector q(work.q + row * work.key_dim, work.q + (row + 1) * work.key_dim);
+  for (double& x : q)
+    if (!std::isfinite(x)) x = std::numeric_limits<double>::quiet_NaN();
+  return q;
+}
+
 bool sees(const AttendWork& work, uint32_t new_token, uint64_t position) {
   const uint64_t own = work.first_position + new_token;
   if (position == own) return true;
@@ -159,7 +167,7 @@ void attend_oracle(const AttendWork& work) {
   clear_votes(work);
   Vector mass(tokens.size());
   for (uint64_t row = 0; row < uint64_t{work.n_new} * work.group; ++row) {
-    const Vector q(work.q + row * work.key_dim, work.q + (row + 1) * work.key_dim);
+    const Vector q = query_row(work, row);
     const Vector mapped = work.n_blocks > 0 ? times(q, query_map) : q;
     work.lse[row] = static_cast<float>(softmax_row(work, tokens, row, q, mapped, mass));
     write_output(work, tokens, row, mass, value_inverse);

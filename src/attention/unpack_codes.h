@@ -1,5 +1,5 @@
-// Codes of a block as 16-bit integers in the order in which they lie in memory, so that unpacking is shifts and masks of
-// whole runs. Whoever multiplies them permutes the other operand instead: queries by key_place, weights by
+// Codes of a block as 16-bit integers in the order in which they lie in memory, so that unpacking is shifts and masks
+// of whole runs. Whoever multiplies them permutes the other operand instead: queries by key_place, weights by
 // store_weights. The orders follow from BlockLayout; tests/unit/attention_unpack_codes.cpp compares code by code.
 #pragma once
 #include <cstddef>
@@ -35,8 +35,8 @@ inline Unit load_unit(const uint8_t* src, uint32_t shift, uint32_t width) {
   return v >> shift & ((1u << width) - 1) * 0x01010101u;
 }
 
-// row = base code * 2^w + refinement, for one slot < h. Units of 16 dims lie in the order of dims; the words of four (in
-// a tail: two) of them are transposed to the order of the base codes.
+// row = base code * 2^w + refinement, for one slot < h. Units of 16 dims lie in the order of dims; the words of four
+// (in a tail: two) of them are transposed to the order of the base codes.
 inline void refine_key_row(const BlockLayout& layout, const uint8_t* block, uint32_t slot, int16_t* row) {
   const uint32_t width = layout.key_plane, log_planes = width == 2 ? 2 : 3;
   const uint32_t units = layout.key_pad / 16, rows = layout.h < 8 ? layout.h : 8;
@@ -114,8 +114,10 @@ inline void gather_value_refinement(const BlockLayout& layout, const uint8_t* bl
   for (uint32_t word = 0; word < words; ++word, src += 8 * lanes * unit_bytes) {
     uint8_t* group = out + word / 2 * 32 + word % 2 * 4;
     for (uint32_t lane = 0; lane < lanes; ++lane) {
-      if (unit_bytes == 4) __builtin_memcpy(group + lane * 8, src + lane * 4, 4);
-      else __builtin_memcpy(group + lane * 8, src + lane * 2, 2);
+      if (unit_bytes == 4)
+        __builtin_memcpy(group + lane * 8, src + lane * 4, 4);
+      else
+        __builtin_memcpy(group + lane * 8, src + lane * 2, 2);
     }
   }
 }

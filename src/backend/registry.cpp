@@ -14,7 +14,7 @@ namespace {
 #if defined(__x86_64__)
 
 // What -march=haswell and -march=icelake-server let the compiler use (cmake/cpu_kernels.cmake), as far as compilers do.
-#define OSCAR_FEATURE(name) \
+#define OSCAR_FEATURE(name)                                                                                            \
   if (!__builtin_cpu_supports(name)) missing += missing.empty() ? name : ", " name
 
 std::string missing_for_avx2() {

@@ -44,8 +44,9 @@ void Cache::clear_votes(Step& step, const StepEntry& e, uint32_t layer) {
   const bool is_big = e.n_sure() > plan_.config.max_rollback;
   for (uint32_t head = 0; head < c.n_kv_heads; ++head) {
     const VoteArea votes = votes_at(c, s, head_index(c, l, head));
+    // On the side that end commits; the other one may still hold an old token in the same place of the ring.
     for (uint64_t token = std::max({ec.persist_from, ec.packed_end, e.base}); token < e.end(); ++token)
-      votes.score(0, token) = votes.score(1, token) = 0.0f;
+      votes.score(is_big ? s.side ^ 1 : s.side, token) = 0.0f;
     const uint64_t first_line = is_big ? e.base + e.n_sure() - plan_.config.max_rollback : e.base;
     for (uint64_t query = first_line; query < e.end(); ++query)
       std::fill_n(votes.line(query), votes.layout.n_line, 0.0f);

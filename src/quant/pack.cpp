@@ -14,12 +14,12 @@ namespace oscar::OSCAR_ISA {
 namespace {
 
 struct Scratch {
-  float* gathered;  // [dim][128]: rows in slot order; later u = code - centre
-  float* z;         // [dim][128]: transformed
-  float* errors;    // [dim][kShapedRow]
-  float* mean;      // [dim], model basis
-  float* mean_z;    // [dim], transformed basis
-  uint8_t* codes;   // [dim][128]
+  float* gathered;       // [dim][128]: rows in slot order; later u = code - centre
+  float* z;              // [dim][128]: transformed
+  float* errors;         // [dim][kShapedRow]
+  float* mean;           // [dim], model basis
+  float* mean_z;         // [dim], transformed basis
+  uint8_t* codes;        // [dim][128]
   uint8_t* trial_codes;  // [dim][kShapedRow]
 };
 

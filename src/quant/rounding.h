@@ -106,8 +106,7 @@ inline void shaped_recursion(const float* z, uint32_t dim, uint32_t slot, const 
       const float* error = errors + j * kShapedRow;
       for (uint32_t m = 0; m < kTrials; ++m)
         for (uint32_t v = 0; v < kShapedVectors; ++v)
-          carried[m][v] =
-              simd::fma(simd::load(error + m * kShapedTokens + v * simd::kLanes), factor, carried[m][v]);
+          carried[m][v] = simd::fma(simd::load(error + m * kShapedTokens + v * simd::kLanes), factor, carried[m][v]);
     }
     const Vec pivot = simd::broadcast(root[static_cast<uint64_t>(i) * dim + i]);
     for (uint32_t v = 0; v < kShapedVectors; ++v) {

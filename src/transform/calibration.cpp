@@ -30,8 +30,7 @@ std::vector<float> inverse_transposed_of(const LinearMap& key, const LinearMap& 
 }
 
 LinearMap map_of(MapKind kind, uint32_t dim, bool transposed, const float* matrix) {
-  return {kind, dim, kind == MapKind::kHadamard && transposed ? 1u : 0u, 0,
-          kind == MapKind::kDense ? matrix : nullptr};
+  return {kind, dim, kind == MapKind::kHadamard && transposed ? 1u : 0u, 0, kind == MapKind::kDense ? matrix : nullptr};
 }
 
 // Fills one head; `at` walks through the buffer.
@@ -151,8 +150,7 @@ Calibration Calibration::from_matrices(std::span<const LayerMatrices> layers) {
     check_size(layer.value_transform, g, g.value_dim, static_cast<uint32_t>(l), "value_transform");
     const auto kind = [](const std::vector<float>& m) { return m.empty() ? MapKind::kHadamard : MapKind::kDense; };
     sources.push_back({g, kind(layer.key_transform), kind(layer.value_transform), layer.key_transform.data(),
-                       layer.query_moment.empty() ? nullptr : layer.query_moment.data(),
-                       layer.value_transform.data()});
+                       layer.query_moment.empty() ? nullptr : layer.query_moment.data(), layer.value_transform.data()});
   }
   return CalibrationBuilder::build(sources, Status::kInvalid);
 }

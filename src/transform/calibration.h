@@ -48,9 +48,9 @@ class Calibration {
   Calibration() = default;
 
   std::vector<LayerGeometry> layers_;
-  std::vector<uint32_t> first_head_;   // [layer] into heads_
-  std::vector<HeadTransform> heads_;   // pointers into matrices_
-  std::vector<float> matrices_;        // never resized once heads_ point into it (moves keep the buffer)
+  std::vector<uint32_t> first_head_;  // [layer] into heads_
+  std::vector<HeadTransform> heads_;  // pointers into matrices_
+  std::vector<float> matrices_;       // never resized once heads_ point into it (moves keep the buffer)
   uint64_t fingerprint_ = 0;
 };
 

@@ -41,16 +41,20 @@ uint64_t layer_floats(const LayerRecord& r) {
 LayerRecord record_of(const Calibration& calibration, uint32_t layer) {
   const LayerGeometry& g = calibration.layers()[layer];
   const HeadTransform& head = calibration.head(layer, 0);  // all heads of a layer are of one kind
-  return {g.n_kv_heads, g.key_dim, g.value_dim, static_cast<uint32_t>(head.key.kind),
-          static_cast<uint32_t>(head.value.kind), head.metric_root ? 1u : 0u};
+  return {g.n_kv_heads,
+          g.key_dim,
+          g.value_dim,
+          static_cast<uint32_t>(head.key.kind),
+          static_cast<uint32_t>(head.value.kind),
+          head.metric_root ? 1u : 0u};
 }
 
 // Calls sink(bytes, size) with the file's pieces in order, but for the checksum at its end.
 template <class Sink>
 void write_contents(const Calibration& calibration, Sink&& sink) {
   const auto n_layers = static_cast<uint32_t>(calibration.layers().size());
-  FileHeader header{{}, kVersion, static_cast<uint32_t>(sizeof header + n_layers * sizeof(LayerRecord)), n_layers, 0,
-                    0};
+  FileHeader header{{},       kVersion, static_cast<uint32_t>(sizeof header + n_layers * sizeof(LayerRecord)),
+                    n_layers, 0,        0};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
   header.file_bytes = header.header_bytes + sizeof(uint64_t);
   for (uint32_t l = 0; l < n_layers; ++l) header.file_bytes += 4 * layer_floats(record_of(calibration, l));
@@ -66,9 +70,12 @@ void write_contents(const Calibration& calibration, Sink&& sink) {
     const auto each = [&](bool present, auto matrix, size_t bytes) {
       for (uint32_t h = 0; present && h < record.n_kv_heads; ++h) sink(matrix(calibration.head(l, h)), bytes);
     };
-    each(has_key(record), [](const HeadTransform& t) { return t.key.matrix; }, key_bytes);
-    each(record.has_moment, [](const HeadTransform& t) { return CalibrationBuilder::query_moment(t); }, key_bytes);
-    each(has_value(record), [](const HeadTransform& t) { return t.value.matrix; }, value_bytes);
+    each(
+        has_key(record), [](const HeadTransform& t) { return t.key.matrix; }, key_bytes);
+    each(
+        record.has_moment, [](const HeadTransform& t) { return CalibrationBuilder::query_moment(t); }, key_bytes);
+    each(
+        has_value(record), [](const HeadTransform& t) { return t.value.matrix; }, value_bytes);
   }
 }
 
@@ -158,8 +165,12 @@ Calibration Calibration::deserialize(std::span<const uint8_t> bytes) {
     const float* key = take(has_key(r), key_floats(r));
     const float* moment = take(r.has_moment != 0, key_floats(r));
     const float* value = take(has_value(r), value_floats(r));
-    sources.push_back({{r.n_kv_heads, r.key_dim, r.value_dim}, static_cast<MapKind>(r.key_kind),
-                       static_cast<MapKind>(r.value_kind), key, moment, value});
+    sources.push_back({{r.n_kv_heads, r.key_dim, r.value_dim},
+                       static_cast<MapKind>(r.key_kind),
+                       static_cast<MapKind>(r.value_kind),
+                       key,
+                       moment,
+                       value});
   }
   return CalibrationBuilder::build(sources, Status::kCorrupt);
 }

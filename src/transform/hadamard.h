@@ -15,9 +15,12 @@ namespace oscar {
 // m for a served dimension d (64, 80, 96, 128, 192, 256), 0 for any other.
 OSCAR_HD constexpr uint32_t hadamard_paley_order(uint32_t dim) {
   switch (dim) {
-    case 64: case 128: case 256: return 1;
+    case 64:
+    case 128:
+    case 256: return 1;
     case 80: return 20;
-    case 96: case 192: return 12;
+    case 96:
+    case 192: return 12;
     default: return 0;
   }
 }

@@ -121,8 +121,7 @@ inline void dense_tokens(const float* x, const float* matrix, uint32_t dim, uint
         }
       }
       for (uint32_t o = 0; o < kTileOutputs; ++o)
-        for (uint32_t n = 0; n < kTileTokens; ++n)
-          simd::store(y + (j + o) * kBlockTokens + t + n * kLanes, sum[o][n]);
+        for (uint32_t n = 0; n < kTileTokens; ++n) simd::store(y + (j + o) * kBlockTokens + t + n * kLanes, sum[o][n]);
     }
 }
 

@@ -32,7 +32,8 @@ inline Vec load_codes(const uint8_t* p) {
       0xffff, _mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 inline void store_codes(uint8_t* p, Vec a) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(0xffff, _mm512_maskz_cvttps_epi32(0xffff, a)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm512_maskz_cvtepi32_epi8(0xffff, _mm512_maskz_cvttps_epi32(0xffff, a)));
 }
 // Butterflies of strides 1, 2, .. kLanes/2 within a vector: lane i with bit `stride` clear gets a_i + a_(i^stride),
 // the other a_(i^stride) - a_i.

@@ -3,8 +3,8 @@
 #include <cstdio>
 
 #include "backend/cpu.h"
-#include "doctest/doctest.h"
 #include "random_work.h"
+#include <doctest/doctest.h>
 
 namespace oscar::testing {
 namespace {
@@ -47,7 +47,8 @@ void compare(const AttendWork& work, const Result& got, const Result& ref, uint3
   for (uint32_t v = 0; v < work.n_voters; ++v)
     for (uint64_t j = 0; work.vote_first + j < work.first_position + work.n_new - 1; ++j) {
       const size_t at = v * work.vote_stride + j;
-      report.votes.see(std::fabs(static_cast<double>(got.votes[at]) - static_cast<double>(ref.votes[at])) / work.group, seed);
+      report.votes.see(std::fabs(static_cast<double>(got.votes[at]) - static_cast<double>(ref.votes[at])) / work.group,
+                       seed);
     }
 }
 
@@ -63,13 +64,14 @@ TEST_CASE("every backend agrees with the double-precision oracle") {
       if (backends[b].backend && backends[b].backend != &reference_backend())
         compare(problem.work(), attend(*backends[b].backend, problem.work()), ref, seed, reports[b]);
   }
-  std::printf("%-10s %22s %22s %22s   (%u problems)\n", "backend", "worst row error", "worst lse error", "worst vote error", kProblems);
+  std::printf("%-10s %22s %22s %22s   (%u problems)\n", "backend", "worst row error", "worst lse error",
+              "worst vote error", kProblems);
   std::printf("%-10s %10.1e %22.1e %22.1e\n", "tolerance", kOutTolerance, kLseTolerance, kVoteTolerance);
   for (size_t b = 0; b < backends.size(); ++b) {
     if (!backends[b].backend || backends[b].backend == &reference_backend()) continue;
     const Report& r = reports[b];
-    std::printf("%-10s %10.2e (seed %4u) %10.2e (seed %4u) %10.2e (seed %4u)\n", backends[b].name, r.out.error, r.out.seed,
-                r.lse.error, r.lse.seed, r.votes.error, r.votes.seed);
+    std::printf("%-10s %10.2e (seed %4u) %10.2e (seed %4u) %10.2e (seed %4u)\n", backends[b].name, r.out.error,
+                r.out.seed, r.lse.error, r.lse.seed, r.votes.error, r.votes.seed);
     CHECK(r.out.error <= kOutTolerance);
     CHECK(r.lse.error <= kLseTolerance);
     CHECK(r.votes.error <= kVoteTolerance);

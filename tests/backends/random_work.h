@@ -1,4 +1,4 @@
-// Random attention problems: geometry, transforms, packed blocks, exact rows, queries. Everything follows from the seed.
+// Random attention problems: geometry, transforms, packed blocks, exact rows, queries. All of it follows from the seed.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -69,7 +69,9 @@ inline Geometry random_geometry(Random& random) {
   g.n_sinks = random.pick({0, 4, 4, 17});
   g.n_recent = random.pick({0, 1, 3, 31, 32, 50, 90});
   g.cut_blocks = random.chance(0.4);
-  g.map = random.pick({0, 1, 1, 2, 2}) == 0 ? MapKind::kIdentity : random.chance(0.5) ? MapKind::kHadamard : MapKind::kDense;
+  g.map = random.pick({0, 1, 1, 2, 2}) == 0 ? MapKind::kIdentity
+          : random.chance(0.5)              ? MapKind::kHadamard
+                                            : MapKind::kDense;
   const uint32_t n_past = g.n_sinks + g.n_blocks * kBlockTokens + g.n_recent;
   g.window = random.chance(0.3) ? random.between(1, n_past + g.n_new) : 0;
   g.tree_mask = g.n_new > 1 && random.chance(0.3);
@@ -93,7 +95,8 @@ struct DenseTransform {
       aa += a[i] * a[i];
       bb += b[i] * b[i];
     }
-    const auto product = [&](const std::vector<double>& u, double uu, const std::vector<double>& v, double vv, bool inv) {
+    const auto product = [&](const std::vector<double>& u, double uu, const std::vector<double>& v, double vv,
+                             bool inv) {
       // (I - 2 u u^T / uu) D (I - 2 v v^T / vv)
       double udv = 0.0;
       const auto diagonal = [&](uint32_t i) { return inv ? 1.0 / d[i] : d[i]; };
@@ -101,8 +104,9 @@ struct DenseTransform {
       std::vector<float> m(uint64_t{dim} * dim);
       for (uint32_t i = 0; i < dim; ++i)
         for (uint32_t j = 0; j < dim; ++j)
-          m[uint64_t{i} * dim + j] = static_cast<float>((i == j ? diagonal(i) : 0.0) - 2.0 * u[i] * u[j] * diagonal(j) / uu -
-                                                        2.0 * diagonal(i) * v[i] * v[j] / vv + 4.0 * u[i] * udv * v[j] / (uu * vv));
+          m[uint64_t{i} * dim + j] = static_cast<float>(
+              (i == j ? diagonal(i) : 0.0) - 2.0 * u[i] * u[j] * diagonal(j) / uu -
+              2.0 * diagonal(i) * v[i] * v[j] / vv + 4.0 * u[i] * udv * v[j] / (uu * vv));
       return m;
     };
     forward = product(a, aa, b, bb, false);
@@ -115,7 +119,8 @@ struct DenseTransform {
 class Problem {
  public:
   Problem(const Geometry& geometry, Random& random, const Backend& packer) : geometry_(geometry) {
-    layout_ = block_layout({geometry.key_dim, geometry.value_dim, geometry.n_refined, geometry.key_plane, geometry.value_plane});
+    layout_ = block_layout(
+        {geometry.key_dim, geometry.value_dim, geometry.n_refined, geometry.key_plane, geometry.value_plane});
     make_transform(random);
     make_tokens(random);
     make_blocks(random, packer);
@@ -275,8 +280,8 @@ inline Result attend(const Backend& backend, AttendWork work) {
   work.out = result.out.data();
   work.lse = result.lse.data();
   work.votes = result.votes.data();
-  std::vector<uint8_t> scratch(
-      backend.scratch_bytes(work.key_dim, work.value_dim, static_cast<uint32_t>(n_rows)) + 64, uint8_t{0xff});
+  std::vector<uint8_t> scratch(backend.scratch_bytes(work.key_dim, work.value_dim, static_cast<uint32_t>(n_rows)) + 64,
+                               uint8_t{0xff});
   backend.attend(work, scratch.data() + (-reinterpret_cast<uintptr_t>(scratch.data()) & 63));
   return result;
 }

@@ -3,8 +3,14 @@
 import ctypes
 
 import numpy as np
+import pytest
 
 import oscar
+
+with open("/proc/self/maps") as _maps:
+    _sanitized = "libasan" in _maps.read()
+#: For tests that look at the process's own memory, most of which a sanitizer takes.
+plain_memory = pytest.mark.skipif(_sanitized, reason="AddressSanitizer is loaded")
 
 
 def bf16(x):

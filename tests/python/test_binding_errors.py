@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from binding_support import exact_config, small_config
+from binding_support import exact_config, plain_memory, small_config
 
 import oscar
 from oscar import _oscar, errors
@@ -61,6 +61,7 @@ def run(program, **environment):
     ).stdout
 
 
+@plain_memory
 def test_no_memory():
     said = run(
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"

@@ -13,6 +13,7 @@ from binding_support import (
     bf16,
     bf16_producer,
     exact_config,
+    plain_memory,
     random_qkv,
 )
 
@@ -248,6 +249,7 @@ def test_reference_counts_do_not_change(cache):
     ak.resize((12, 2, 64), refcheck=False)
 
 
+@plain_memory
 def test_memory_does_not_grow(cache):
     def resident():
         with open("/proc/self/statm") as file:

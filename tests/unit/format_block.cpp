@@ -68,7 +68,7 @@ void check_layout(const BlockShape& shape) {
 }  // namespace
 
 TEST_CASE("every code of a block has its own bits, inside its own section") {
-  const BlockShape dims[] = {{64, 64, 0, 0, 0},   {80, 80, 0, 0, 0},  {96, 96, 0, 0, 0},   {128, 128, 0, 0, 0},
+  const BlockShape dims[] = {{64, 64, 0, 0, 0},   {80, 80, 0, 0, 0},   {96, 96, 0, 0, 0},   {128, 128, 0, 0, 0},
                              {192, 192, 0, 0, 0}, {256, 256, 0, 0, 0}, {192, 128, 0, 0, 0}, {64, 80, 0, 0, 0}};
   for (BlockShape shape : dims)
     for (const uint32_t h : {0u, 1u, 3u, 4u, 5u, 8u, 12u, 31u, 64u, 127u, 128u})
@@ -81,7 +81,7 @@ TEST_CASE("every code of a block has its own bits, inside its own section") {
 }
 
 TEST_CASE("a profile without planes or without refined tokens has neither ids nor planes") {
-  CHECK(block_layout({128, 128, 4, 0, 0}) .bytes == block_layout({128, 128, 0, 2, 2}).bytes);
+  CHECK(block_layout({128, 128, 4, 0, 0}).bytes == block_layout({128, 128, 0, 2, 2}).bytes);
   CHECK_FALSE(block_layout({128, 128, 4, 0, 0}).has_ids());
   CHECK_FALSE(block_layout({128, 128, 128, 1, 1}).has_ids());
   CHECK(block_layout({128, 128, 127, 1, 0}).has_ids());

@@ -15,7 +15,8 @@ TEST_CASE("scale bytes ascend and survive a round trip, for every base") {
       const float scale = decode_scale(static_cast<uint8_t>(byte), base);
       REQUIRE(std::isnormal(scale));
       REQUIRE(scale > previous);
-      REQUIRE(scale == std::ldexp(1.0f + static_cast<float>(byte % 16) / 16, exponent + static_cast<int>(byte / 16) - 15));
+      REQUIRE(scale ==
+              std::ldexp(1.0f + static_cast<float>(byte % 16) / 16, exponent + static_cast<int>(byte / 16) - 15));
       REQUIRE(encode_scale(scale, base) == byte);
       previous = scale;
     }

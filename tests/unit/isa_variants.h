@@ -7,12 +7,12 @@
 
 #include "attention/work.h"
 
-#define OSCAR_TEST_DECLARE_ISA(isa)                                                                                  \
-  namespace oscar::isa {                                                                                             \
-  size_t pack_scratch_bytes(uint32_t key_dim, uint32_t value_dim);                                                   \
-  void pack_block(const PackWork& work, void* scratch);                                                              \
-  void unpack_block(const BlockLayout& layout, const HeadTransform& transform, uint32_t key_dim, uint32_t value_dim, \
-                    const uint8_t* block, uint32_t first, uint32_t last, float* keys, float* values, void* scratch); \
+#define OSCAR_TEST_DECLARE_ISA(isa)                                                                                    \
+  namespace oscar::isa {                                                                                               \
+  size_t pack_scratch_bytes(uint32_t key_dim, uint32_t value_dim);                                                     \
+  void pack_block(const PackWork& work, void* scratch);                                                                \
+  void unpack_block(const BlockLayout& layout, const HeadTransform& transform, uint32_t key_dim, uint32_t value_dim,   \
+                    const uint8_t* block, uint32_t first, uint32_t last, float* keys, float* values, void* scratch);   \
   }
 
 OSCAR_TEST_DECLARE_ISA(scalar)
@@ -34,8 +34,7 @@ struct IsaVariant {
 
 // The best variant last.
 inline std::vector<IsaVariant> runnable_isa_variants() {
-  std::vector<IsaVariant> variants = {
-      {"scalar", scalar::pack_scratch_bytes, scalar::pack_block, scalar::unpack_block}};
+  std::vector<IsaVariant> variants = {{"scalar", scalar::pack_scratch_bytes, scalar::pack_block, scalar::unpack_block}};
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))

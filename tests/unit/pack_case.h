@@ -17,7 +17,8 @@
 namespace oscar::test {
 
 struct AlignedBytes {
-  explicit AlignedBytes(size_t n) : data(static_cast<uint8_t*>(std::aligned_alloc(64, (n + 63) / 64 * 64)), std::free) {}
+  explicit AlignedBytes(size_t n)
+      : data(static_cast<uint8_t*>(std::aligned_alloc(64, (n + 63) / 64 * 64)), std::free) {}
   std::unique_ptr<uint8_t, void (*)(void*)> data;
 };
 

@@ -46,7 +46,10 @@ TEST_CASE("every instruction set writes the same bytes, for ordinary and for odd
     const uint32_t key_dim = kDims[round % 6], value_dim = kDims[random() % 6];
     const auto planes = static_cast<uint32_t>(random() % 9);
     const BlockShape shape{key_dim, value_dim, kRefined[random() % std::size(kRefined)], planes / 3, planes % 3};
-    PackCase c(shape, round % 4 == 0 ? Transforms::kDataFree : round % 4 == 1 ? Transforms::kMatrices : Transforms::kShaped,
+    PackCase c(shape,
+               round % 4 == 0   ? Transforms::kDataFree
+               : round % 4 == 1 ? Transforms::kMatrices
+                                : Transforms::kShaped,
                random);
     if (round % 3) {
       spoil(c.keys, key_dim, random);
@@ -110,7 +113,8 @@ TEST_CASE("the block mean does not depend on which tokens are refined") {
   c.refine_random(random);
   const std::vector<uint8_t> second = c.pack(isa);
   REQUIRE(first != second);
-  CHECK(std::equal(first.begin() + c.layout.key_mean, first.begin() + c.layout.key_scales, second.begin() + c.layout.key_mean));
+  CHECK(std::equal(first.begin() + c.layout.key_mean, first.begin() + c.layout.key_scales,
+                   second.begin() + c.layout.key_mean));
   CHECK(header_of(c, first).mean_scale == header_of(c, second).mean_scale);
 }
 

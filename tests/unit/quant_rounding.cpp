@@ -42,7 +42,8 @@ TokenPair key_of(const PackCase& c, const BlockReader& reader, uint32_t slot) {
 }
 
 TokenPair value_of(const PackCase& c, const BlockReader& reader, uint32_t slot) {
-  TokenPair pair{times(row_of(c.values, c.order[slot], c.shape.value_dim), c.transform().value), Row(c.shape.value_dim)};
+  TokenPair pair{times(row_of(c.values, c.order[slot], c.shape.value_dim), c.transform().value),
+                 Row(c.shape.value_dim)};
   for (uint32_t d = 0; d < c.shape.value_dim; ++d) pair.stored[d] = reader.value(slot, d);
   return pair;
 }
@@ -120,7 +121,8 @@ TEST_CASE("values are unbiased: <v, stored v> = <v, v>") {
   }
 }
 
-TEST_CASE("shaped keys keep their norm in the metric of the queries, and their error there is far below plain rounding's") {
+TEST_CASE(
+    "shaped keys keep their norm in the metric of the queries, and their error there is far below plain rounding's") {
   std::mt19937_64 random(204);
   const IsaVariant isa = runnable_isa_variants().back();
   PackCase c({128, 64, 4, 2, 0}, Transforms::kShaped, random);
@@ -136,7 +138,8 @@ TEST_CASE("shaped keys keep their norm in the metric of the queries, and their e
       const Row exact = times(key.exact, root), stored = times(key.stored, root), e = minus(exact, stored);
       sum += dot(e, e) / dot(exact, exact);
       if (shaped)
-        CHECK(std::sqrt(dot(stored, stored) / dot(exact, exact)) == doctest::Approx(1.0).epsilon(kScaleRounding + 1e-3));
+        CHECK(std::sqrt(dot(stored, stored) / dot(exact, exact)) ==
+              doctest::Approx(1.0).epsilon(kScaleRounding + 1e-3));
     }
     error[shaped] = sum;
   }

@@ -137,7 +137,8 @@ TEST_CASE("derived matrices are what their names say") {
         inverse_error = std::max(inverse_error, std::abs(product - (i == j)));
         for (uint32_t k = 0; k < d; ++k)
           for (uint32_t l = 0; l < d; ++l)
-            metric[i * d + j] += entry(t.query.matrix, d, k, i) * entry(moment, d, k, l) * entry(t.query.matrix, d, l, j);
+            metric[i * d + j] += entry(t.query.matrix, d, k, i) * entry(moment, d, k, l) *
+                                 entry(t.query.matrix, d, l, j);
       }
     CHECK(inverse_error < 1e-6);
     for (uint32_t i = 0; i < d; ++i) scale += metric[i * d + i] / d;
@@ -188,7 +189,9 @@ TEST_CASE("degenerate matrices are refused with layer, head and reason") {
     for (size_t j = 0; j < 96; ++j) l[1].key_transform[2 * e2 + 96 + j] = l[1].key_transform[2 * e2 + j] * (1 + 1e-7f);
   });
   refuses("layer 0, head 1", "value_transform", [&](Layers l) { zero_row(l[0].value_transform, 1, 80); });
-  refuses("layer 0, head 0", "largest entry", [](Layers l) { for (size_t i = 0; i < d2; ++i) l[0].key_transform[i] *= 0x1p50f; });
+  refuses("layer 0, head 0", "largest entry", [](Layers l) {
+    for (size_t i = 0; i < d2; ++i) l[0].key_transform[i] *= 0x1p50f;
+  });
   refuses("layer 0, head 0", "largest entry", [](Layers l) { std::fill_n(l[0].key_transform.begin(), d2, 0.0f); });
   refuses("layer 0, head 1", "finite", [](Layers l) { l[0].key_transform[d2 + 9] = std::nanf(""); });
   refuses("layer 0, head 1", "finite", [](Layers l) { l[0].value_transform[80 * 80 + 9] = INFINITY; });
@@ -242,17 +245,17 @@ TEST_CASE("a file that lies with a right checksum is refused before it costs mem
   const std::vector<uint8_t> bytes = Calibration::data_free(kSmall).serialize();
   CHECK_NOTHROW(Calibration::deserialize(resealed(bytes)));
   for (const uint32_t lie : {0u, 1u, 3u, 4097u, 0x7fffffffu, 0xffffffffu}) {
-    refused_as_corrupt(with(bytes, 8, lie == 1 ? 2u : lie));  // version
-    refused_as_corrupt(with(bytes, 12, lie));                 // header bytes
-    refused_as_corrupt(with(bytes, 16, lie));                 // layers
-    refused_as_corrupt(with(bytes, 20, lie | 4u));            // reserved
-    refused_as_corrupt(with(bytes, 24, uint64_t{lie}));       // file bytes
+    refused_as_corrupt(with(bytes, 8, lie == 1 ? 2u : lie));               // version
+    refused_as_corrupt(with(bytes, 12, lie));                              // header bytes
+    refused_as_corrupt(with(bytes, 16, lie));                              // layers
+    refused_as_corrupt(with(bytes, 20, lie | 4u));                         // reserved
+    refused_as_corrupt(with(bytes, 24, uint64_t{lie}));                    // file bytes
     refused_as_corrupt(with(bytes, 32, lie == 1 || lie == 3 ? 0u : lie));  // heads
-    refused_as_corrupt(with(bytes, 36, lie));                 // key_dim
-    refused_as_corrupt(with(bytes, 40, lie));                 // value_dim
-    refused_as_corrupt(with(bytes, 44, lie | 2u));            // a dense key transform that is not there
+    refused_as_corrupt(with(bytes, 36, lie));                              // key_dim
+    refused_as_corrupt(with(bytes, 40, lie));                              // value_dim
+    refused_as_corrupt(with(bytes, 44, lie | 2u));                         // a dense key transform that is not there
     refused_as_corrupt(with(bytes, 48, lie | 2u));
-    refused_as_corrupt(with(bytes, 52, lie | 1u));            // a moment that is not there
+    refused_as_corrupt(with(bytes, 52, lie | 1u));  // a moment that is not there
   }
   std::mt19937_64 random(303);
   const LayerMatrices one = random_matrices({1, 64, 64}, true, random);

@@ -37,7 +37,8 @@ TEST_CASE("entries are +-1 times one constant, with a first row and column of +1
     for (uint32_t i = 0; i < d; ++i) {
       CHECK(hadamard_sign(d, 0, i) == 1);
       CHECK(hadamard_sign(d, i, 0) == 1);
-      for (uint32_t j = 0; j < d; ++j) REQUIRE(std::abs(matrix[i * d + j]) == static_cast<float>(1 / std::sqrt(static_cast<double>(d))));
+      for (uint32_t j = 0; j < d; ++j)
+        REQUIRE(std::abs(matrix[i * d + j]) == static_cast<float>(1 / std::sqrt(static_cast<double>(d))));
     }
   }
 }

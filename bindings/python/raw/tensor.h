@@ -43,8 +43,8 @@ class TensorArg {
     if (has_buffer_) PyBuffer_Release(&buffer_);
     has_buffer_ = false;
     if (capsule_ == nullptr) return;
-    // The capsule was not renamed to "used_dltensor": its own destructor gives the memory back to the producer. That may
-    // run Python code, which must not see the error that this call is about to raise.
+    // The capsule was not renamed to "used_dltensor": its own destructor gives the memory back to the producer. That
+    // may run Python code, which must not see the error that this call is about to raise.
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
     Py_CLEAR(capsule_);

@@ -1,0 +1,167 @@
+// What must not change a row's bits, and what tokens the cache chooses to refine.
+#include <algorithm>
+
+#include "property/cache_fixture.h"
+
+using namespace test;
+
+TEST_CASE("a row's bits do not depend on the rest of the batch") {
+  const Geometry g{2, 4, 2, 128, 128};
+  const oscar_cache_config config = config_of(g, "2bit");
+  Cache alone(config), together(config);
+  const oscar_seq a = alone.open(), b = together.open(), other = together.open(), third = together.open();
+  run_step(alone, g, a, range(0, 300));
+  run_step(together, g, b, range(0, 300));
+  run_step(together, g, other, range(9000, 77));
+  for (uint64_t round = 0; round < 60; ++round) {
+    const uint64_t first = 300 + 2 * round;
+    const LayerOutput want = run_step(alone, g, a, range(first, 2));
+    // The same two tokens between rows of other sequences and padding.
+    const oscar_step step = begin(together, {{other, 3, 0}, {0, 1, 0}, {b, 2, 0}, {third, 5, 0}});
+    std::vector<uint64_t> tokens = range(9100 + round * 3, 3);
+    tokens.push_back(1);
+    for (uint64_t t : range(first, 2)) tokens.push_back(t);
+    for (uint64_t t : range(20000 + round * 5, 5)) tokens.push_back(t);
+    std::vector<float> got;
+    for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
+      LayerInput in = make_input(g, tokens, layer);
+      const LayerOutput out = run_layer(together, step, g, layer, in);
+      const auto row = static_cast<std::ptrdiff_t>(g.n_q_heads * g.value_dim);
+      got.insert(got.end(), out.out.begin() + 4 * row, out.out.begin() + 6 * row);
+    }
+    OSCAR_OK_(oscar_step_end(together, step));
+    REQUIRE(same_bits(got, want.out));
+  }
+}
+
+TEST_CASE("feeding in steps of any size up to 128 gives the same blocks") {
+  const Geometry g{1, 4, 2, 64, 64};
+  const oscar_cache_config config = config_of(g, "2bit");
+  std::vector<std::vector<float>> contents;
+  for (uint64_t chunk : {1ull, 5ull, 32ull, 128ull}) {
+    Cache cache(config);
+    const oscar_seq seq = cache.open();
+    const uint64_t n = 640;
+    for (uint64_t t = 0; t < n; t += chunk) run_step(cache, g, seq, range(t, std::min(chunk, n - t)));
+    run_step(cache, g, seq, range(n, 1));
+    std::vector<float> k(n * 64), v(n * 64);
+    const oscar_tensor kt = tensor(k.data(), {static_cast<int64_t>(n), 64}), vt = tensor(v.data(), {static_cast<int64_t>(n), 64});
+    OSCAR_OK_(oscar_read(cache, seq, 0, 1, 0, 300, nullptr, nullptr));
+    oscar_tensor kk = kt, vv = vt;
+    kk.shape[0] = vv.shape[0] = 500;
+    OSCAR_OK_(oscar_read(cache, seq, 0, 1, 0, 500, &kk, &vv));
+    k.insert(k.end(), v.begin(), v.end());
+    contents.push_back(k);
+  }
+  // Queries attend to a compressed past that depends on when it was packed, but votes come from keys that are exact for
+  // every query that votes; only rounding differs, so nearly all choices agree.
+  for (size_t i = 1; i < contents.size(); ++i) {
+    size_t same = 0;
+    for (size_t j = 0; j < contents[0].size(); ++j) same += contents[i][j] == contents[0][j];
+    CHECK(same > contents[0].size() * 95 / 100);
+  }
+}
+
+TEST_CASE("the tokens that attention has shown to matter are refined") {
+  const Geometry g{1, 2, 1, 64, 64};
+  const oscar_cache_config config = config_of(g, "2bit");
+  Cache cache(config);
+  const oscar_seq seq = cache.open();
+  // Token 50 and token 90 have a key that every query likes.
+  std::vector<uint64_t> important{50, 90};
+  for (uint64_t t = 0; t < 200; ++t) {
+    LayerInput in = make_input(g, {t}, 0);
+    for (uint32_t d = 0; d < 64; ++d) in.q[d] = in.q[64 + d] = 1.0f + 0.1f * in.q[d];
+    if (t == 50 || t == 90)
+      for (uint32_t d = 0; d < 64; ++d) in.k[d] = 0.8f;
+    else
+      for (uint32_t d = 0; d < 64; ++d) in.k[d] *= 0.2f;
+    const oscar_step step = begin(cache, {{seq, 1, 0}});
+    run_layer(cache, step, g, 0, in);
+    OSCAR_OK_(oscar_step_end(cache, step));
+  }
+  std::vector<float> scores(200);
+  const oscar_tensor t = tensor(scores.data(), {200});
+  OSCAR_OK_(oscar_scores(cache, seq, 0, 0, 0, 200, &t));
+  CHECK(std::count_if(scores.begin(), scores.end(), [](float s) { return std::isinf(s); }) == 4);
+  for (uint64_t token : important) CHECK(std::isinf(scores[token]));
+  CHECK(scores[1] == 0.0f);
+}
+
+TEST_CASE("a long step packs within itself, and what it leaves is what short steps leave") {
+  const Geometry g{2, 4, 2, 64, 64};
+  const oscar_cache_config config = config_of(g, "2bit");
+  Cache longer(config), shorter(config);
+  const oscar_seq a = longer.open(), b = shorter.open();
+  run_step(longer, g, a, range(0, 500));
+  for (uint64_t t = 0; t < 500; t += 100) run_step(shorter, g, b, range(t, 100));
+  CHECK(longer.stats().n_packed_tokens == 384);
+  const oscar_step step = begin(shorter, {{b, 1, 0}});
+  CHECK(shorter.stats().n_blocks == longer.stats().n_blocks);
+  OSCAR_OK_(oscar_step_abort(shorter, step));
+  // Keys of unrefined tokens are quantized alike whoever chose the refined ones.
+  std::vector<float> ka(500 * 64), kb(500 * 64);
+  const oscar_tensor ta = tensor(ka.data(), {500, 64}), tb = tensor(kb.data(), {500, 64});
+  OSCAR_OK_(oscar_read(longer, a, 1, 0, 0, 500, &ta, nullptr));
+  OSCAR_OK_(oscar_read(shorter, b, 1, 0, 0, 500, &tb, nullptr));
+  size_t same = 0;
+  for (size_t i = 0; i < ka.size(); ++i) same += std::abs(ka[i] - kb[i]) < 1e-5f;
+  CHECK(same > ka.size() * 90 / 100);
+}
+
+TEST_CASE("layers that share keys read the owner's, in long steps too") {
+  Geometry g{3, 4, 2, 64, 64};
+  oscar_cache_config config = config_of(g, "2bit");
+  std::vector<oscar_layer_config> layers(3);
+  for (uint32_t i = 0; i < 3; ++i)
+    layers[i] = {sizeof(oscar_layer_config), OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT,
+                 OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, i == 2 ? 0 : OSCAR_DEFAULT, 0};
+  config.layers = layers.data();
+  config.n_layer_configs = 3;
+  Cache cache(config);
+  const oscar_seq seq = cache.open();
+  for (uint64_t n : {400ull, 3ull, 200ull}) {
+    const oscar_step step = begin(cache, {{seq, static_cast<uint32_t>(n), 0}});
+    std::vector<float> first;
+    LayerInput in = make_input(g, range(cache.length(seq), n), 0);
+    for (uint32_t layer = 0; layer < 2; ++layer) {
+      const LayerOutput out = run_layer(cache, step, g, layer, in);
+      if (layer == 0) first = out.out;
+    }
+    std::vector<float> shared(first.size());
+    oscar_attend_args a{};
+    a.struct_size = sizeof a;
+    a.layer = 2;
+    a.q = tensor(in.q.data(), {static_cast<int64_t>(n), 4, 64});
+    a.out = tensor(shared.data(), {static_cast<int64_t>(n), 4, 64});
+    OSCAR_OK_(oscar_attend(cache, step, &a, nullptr));
+    CHECK(same_bits(first, shared));
+    OSCAR_OK_(oscar_step_end(cache, step));
+  }
+  CHECK(cache.stats().n_packed_tokens > 0);
+}
+
+TEST_CASE("steps on disjoint sequences may be open at the same time") {
+  const Geometry g{2, 4, 2, 64, 64};
+  oscar_cache_config config = config_of(g, "2bit");
+  config.max_open_steps = 2;
+  Cache both(config), alone(config);
+  const oscar_seq a = both.open(), b = both.open(), c = alone.open();
+  const std::vector<uint64_t> tokens = range(0, 300), others = range(5000, 200);
+  const oscar_step sa = begin(both, {{a, 300, 0}}), sb = begin(both, {{b, 200, 0}});
+  const oscar_step_entry entry{a, 1, 0};
+  const oscar_step_args args{sizeof args, 1, &entry};
+  oscar_step third = 1;
+  CHECK(oscar_step_begin(both, &args, nullptr, &third) == OSCAR_E_STATE);
+  std::vector<float> got;
+  for (uint32_t layer = 0; layer < 2; ++layer) {
+    LayerInput in = make_input(g, tokens, layer), in2 = make_input(g, others, layer);
+    const LayerOutput out = run_layer(both, sa, g, layer, in);
+    run_layer(both, sb, g, layer, in2);
+    got.insert(got.end(), out.out.begin(), out.out.end());
+  }
+  OSCAR_OK_(oscar_step_end(both, sa));
+  OSCAR_OK_(oscar_step_end(both, sb));
+  CHECK(same_bits(got, run_step(alone, g, c, tokens).out));
+  CHECK(same_bits(run_step(both, g, a, range(300, 5)).out, run_step(alone, g, c, range(300, 5)).out));
+}

@@ -81,8 +81,8 @@ typedef struct oscar_backend_info {
   uint32_t available; /* 1: can run on this machine */
   uint32_t selected;  /* 1: what a cache created now would use */
   uint32_t reserved;
-  char name[32];     /* "reference", "scalar", "avx2", "avx512", ... */
-  char reason[192];  /* why it is not available; empty where it is */
+  char name[32];    /* "reference", "scalar", "avx2", "avx512", ... */
+  char reason[192]; /* why it is not available; empty where it is */
 } oscar_backend_info;
 
 /* Describes backend number `index`. The environment variable OSCAR_BACKEND forces one by name.
@@ -166,13 +166,13 @@ typedef struct oscar_layer_config {
 typedef struct oscar_cache_config {
   uint32_t struct_size;
   uint32_t n_layers;
-  uint32_t n_q_heads;  /* query heads of a layer, a multiple of n_kv_heads, at most 32 per KV head */
-  uint32_t n_kv_heads; /* key/value heads of a layer */
-  uint32_t key_dim;    /* head_dim of queries and keys: 64, 80, 96, 128, 192 or 256 */
-  uint32_t value_dim;  /* head_dim of values; OSCAR_DEFAULT or 0: key_dim */
-  uint32_t window;     /* sliding window in tokens, the query's own included; 0: attends to everything */
-  uint32_t storage;    /* oscar_storage */
-  uint32_t n_refined;  /* tokens of every 128, per KV head, kept at the refined widths: 0 .. 128 */
+  uint32_t n_q_heads;          /* query heads of a layer, a multiple of n_kv_heads, at most 32 per KV head */
+  uint32_t n_kv_heads;         /* key/value heads of a layer */
+  uint32_t key_dim;            /* head_dim of queries and keys: 64, 80, 96, 128, 192 or 256 */
+  uint32_t value_dim;          /* head_dim of values; OSCAR_DEFAULT or 0: key_dim */
+  uint32_t window;             /* sliding window in tokens, the query's own included; 0: attends to everything */
+  uint32_t storage;            /* oscar_storage */
+  uint32_t n_refined;          /* tokens of every 128, per KV head, kept at the refined widths: 0 .. 128 */
   uint32_t refined_key_bits;   /* 2, 3 or 4 */
   uint32_t refined_value_bits; /* 2, 3 or 4 */
   uint32_t writer;             /* oscar_writer */
@@ -204,13 +204,13 @@ typedef struct oscar_cache_report {
   uint32_t struct_size;
   uint32_t served;          /* 1: oscar_cache_create will accept it, memory permitting */
   uint64_t context;         /* tokens of the one sequence that the next fields speak of */
-  uint64_t bytes_sequences; /* all that grows with tokens: codes, scales, means, windows, scores, tables, padding */
+  uint64_t bytes_sequences; /* all that grows with tokens: codes, scales, means, windows, scores, padding, tables */
   uint64_t bytes_fixed;     /* the rest: calibration, workspace, bookkeeping */
   uint64_t bytes_bf16;      /* the same tokens as BF16 keys and values */
   uint64_t block_bytes;     /* one block of 128 tokens of one KV head of layer 0 (0 for exact storage) */
   double bits_per_element;  /* 8 bytes_sequences / elements of keys and values */
   double block_bits_per_element; /* of packed tokens alone, codes + scales + mean + ids */
-  char reason[256];         /* why it is not served, or advice; may be empty */
+  char reason[256];              /* why it is not served, or advice; may be empty */
 } oscar_cache_report;
 
 /* Says whether a configuration is served and predicts its memory exactly: bytes_sequences is what
@@ -288,8 +288,10 @@ typedef struct oscar_cache_stats {
   uint64_t n_non_finite;    /* elements that were NaN or infinite when packed, and were stored as 0 */
   uint64_t bytes_sequences; /* as in oscar_cache_report, for all sequences */
   uint64_t bytes_fixed;
-  uint64_t bytes_free;       /* of capacity_bytes, in empty slabs */
-  double bits_per_element;   /* 8 bytes_sequences / elements of n_tokens; 0 without tokens */
+  uint64_t bytes_slabs; /* capacity in slabs that hold something of a sequence: bytes_sequences and free places for more
+                           of the same kind */
+  uint64_t bytes_free;  /* capacity in empty slabs, free for anything */
+  double bits_per_element; /* 8 bytes_sequences / elements of n_tokens; 0 without tokens */
 } oscar_cache_stats;
 
 /* Creates a cache. Takes all memory it will ever need: capacity_bytes, workspace, tables.

@@ -8,9 +8,9 @@
 //
 // Cost of decoding (head_dim 128, group G, per block of 128 tokens): 8.9 KB are read once; codes are unpacked once for
 // all rows (32 K codes, to 16 bits, 32 slots or 64 dims at a time so that they stay in the L1 cache); then 32 K
-// multiply-adds a row on integer pairs (vpdpwssd: 32 an instruction). Unpacking costs as much as two rows; arithmetic, not
-// memory, is the limit. Measured on one Zen 4 core, 8 KV heads, G = 4, 64 K tokens, 4 of 128 refined: 18.6 ms with AVX-512,
-// 20.6 with AVX2, 33 with SSE2; at the memory floor (35 MB) it would be about 2.
+// multiply-adds a row on integer pairs (vpdpwssd: 32 an instruction). Unpacking costs as much as two rows; arithmetic,
+// not memory, is the limit: one Zen 4 core takes 18.6 ms (AVX-512), 20.6 (AVX2) or 33 (SSE2) for 64 K tokens of 8 KV
+// heads, G = 4, 4 of 128 refined, which are 36 MB.
 // Prefill: exact tokens are widened once per tile and chunk, then 2 * head_dim multiply-adds a row and token in FP32.
 #include "attention/attend_block.h"
 #include "attention/attend_exact.h"

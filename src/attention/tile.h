@@ -65,8 +65,9 @@ struct Tile {
 // Carves `memory` up; returns the bytes needed. With memory null, only that.
 inline size_t carve_tile(uint8_t* memory, uint32_t key_pad, uint32_t value_pad, Tile& t) {
   size_t used = 0;
+  const uintptr_t start = reinterpret_cast<uintptr_t>(memory);
   const auto take = [&](auto*& pointer, size_t count) {
-    pointer = reinterpret_cast<decltype(&*pointer)>(memory ? memory + used : nullptr);
+    pointer = reinterpret_cast<decltype(&*pointer)>(start + used);
     used += (count * sizeof *pointer + 63) / 64 * 64;
   };
   t.key_pad = key_pad;

@@ -35,8 +35,8 @@ struct AttendWork {
   uint32_t key_dim, value_dim;
   uint32_t group, n_new;
   uint64_t first_position;
-  uint32_t window;         // 0: everything
-  float scale, softcap;    // scale > 0; softcap 0: off
+  uint32_t window;           // 0: everything
+  float scale, softcap;      // scale > 0; softcap 0: off
   const float* sink_logits;  // [group] or null
   const uint8_t* mask;       // or null
   uint64_t mask_stride;
@@ -65,8 +65,8 @@ struct PackWork {
   const BlockLayout* layout;
   const HeadTransform* transform;
   uint32_t key_dim, value_dim;
-  bool shaped;                 // transform->metric_root is not null
-  const uint16_t* key[kBlockTokens];    // BF16 row of the token at offset i
+  bool shaped;                        // transform->metric_root is not null
+  const uint16_t* key[kBlockTokens];  // BF16 row of the token at offset i
   const uint16_t* value[kBlockTokens];
   uint8_t order[kBlockTokens];
   uint8_t* block;  // layout->bytes, 16-byte aligned

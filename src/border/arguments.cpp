@@ -1,8 +1,8 @@
 #include "border/arguments.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdint>
+#include <cstdio>
 
 namespace oscar::border {
 
@@ -39,8 +39,8 @@ Dtype check_dtype(const oscar_tensor& t, const TensorRule& rule) {
   size_t at = 0;
   for (Dtype d : rule.dtypes)
     at += static_cast<size_t>(std::snprintf(wanted + at, sizeof wanted - at, "%s%s", at ? ", " : "", dtype_name(d)));
-  throw Error(Status::kInvalid, "%s: dtype code %u, %u bits, %u lanes; wanted: %s", rule.name, t.dtype_code, t.dtype_bits,
-              t.dtype_lanes, wanted);
+  throw Error(Status::kInvalid, "%s: dtype code %u, %u bits, %u lanes; wanted: %s", rule.name, t.dtype_code,
+              t.dtype_bits, t.dtype_lanes, wanted);
 }
 
 }  // namespace
@@ -65,7 +65,8 @@ TensorView check_tensor(const oscar_tensor& t, const TensorRule& rule) {
     throw Error(Status::kInvalid, "%s: data is NULL%s", name, rule.is_optional ? " and ndim is not 0" : "");
   }
   if (t.device_type != OSCAR_DEVICE_CPU)
-    throw Error(Status::kUnsupported, "%s: device type is %d, this library is built for the CPU (1) only", name, t.device_type);
+    throw Error(Status::kUnsupported, "%s: device type is %d, this library is built for the CPU (1) only", name,
+                t.device_type);
   const int32_t ndim = static_cast<int32_t>(rule.shape.size());
   if (t.ndim != ndim) throw Error(Status::kInvalid, "%s: ndim is %d, wanted %d", name, t.ndim, ndim);
   for (int32_t i = 0; i < ndim; ++i)

@@ -39,6 +39,7 @@ oscar_status oscar_cache_stats_get(const oscar_cache* cache, oscar_cache_stats* 
     stats.n_non_finite = s.n_non_finite;
     stats.bytes_sequences = s.bytes_sequences;
     stats.bytes_fixed = s.bytes_fixed;
+    stats.bytes_slabs = s.bytes_slabs;
     stats.bytes_free = s.bytes_free;
     stats.bits_per_element = s.bits_per_element;
     write_struct(stats_out, stats, "stats_out");

@@ -28,7 +28,8 @@ std::vector<float> copy_matrices(const oscar_tensor& tensor, const char* name, u
   if (!view) return matrices;
   matrices.resize(uint64_t{n_heads} * dim * dim);
   for (uint32_t head = 0; head < n_heads; ++head)
-    for (uint32_t row = 0; row < dim; ++row) load_row(view, head, row, dim, &matrices[(uint64_t{head} * dim + row) * dim]);
+    for (uint32_t row = 0; row < dim; ++row)
+      load_row(view, head, row, dim, &matrices[(uint64_t{head} * dim + row) * dim]);
   return matrices;
 }
 
@@ -38,7 +39,8 @@ LayerMatrices read_layer(const oscar_calibration_layer* layers, uint32_t index) 
   std::snprintf(name, sizeof name, "layers[%u]", index);
   const auto l = read_struct(reinterpret_cast<const oscar_calibration_layer*>(bytes), name);
   for (uint32_t dim : {l.key_dim, l.value_dim})
-    if (dim == 0 || dim > kMaxHeadDim) throw Error(Status::kInvalid, "%s: a head_dim is %u, allowed: 1 .. 256", name, dim);
+    if (dim == 0 || dim > kMaxHeadDim)
+      throw Error(Status::kInvalid, "%s: a head_dim is %u, allowed: 1 .. 256", name, dim);
   if (l.n_kv_heads == 0 || l.n_kv_heads > 1024)
     throw Error(Status::kInvalid, "%s: n_kv_heads is %u, allowed: 1 .. 1024", name, l.n_kv_heads);
   LayerMatrices m;
@@ -92,7 +94,8 @@ oscar_status oscar_calibration_save(const oscar_calibration* calibration, void* 
     require(calibration, "calibration");
     const std::vector<uint8_t> data = calibration->calibration->serialize();
     if (bytes && capacity < data.size())
-      throw Error(Status::kInvalid, "capacity is %llu, the file takes %zu bytes", static_cast<unsigned long long>(capacity), data.size());
+      throw Error(Status::kInvalid, "capacity is %llu, the file takes %zu bytes",
+                  static_cast<unsigned long long>(capacity), data.size());
     if (bytes) std::memcpy(bytes, data.data(), data.size());
     *size_out = data.size();
   });

@@ -22,9 +22,9 @@ struct Profile {
 
 // The first one is the default.
 constexpr Profile kProfiles[] = {
-    {"2bit", OSCAR_STORAGE_BLOCKS, 4, 4, 4},     {"2bit-plain", OSCAR_STORAGE_BLOCKS, 0, 2, 2},
-    {"k3v2", OSCAR_STORAGE_BLOCKS, 128, 3, 2},   {"3bit", OSCAR_STORAGE_BLOCKS, 128, 3, 3},
-    {"4bit", OSCAR_STORAGE_BLOCKS, 128, 4, 4},   {"exact", OSCAR_STORAGE_EXACT, 0, 2, 2},
+    {"2bit", OSCAR_STORAGE_BLOCKS, 4, 4, 4},   {"2bit-plain", OSCAR_STORAGE_BLOCKS, 0, 2, 2},
+    {"k3v2", OSCAR_STORAGE_BLOCKS, 128, 3, 2}, {"3bit", OSCAR_STORAGE_BLOCKS, 128, 3, 3},
+    {"4bit", OSCAR_STORAGE_BLOCKS, 128, 4, 4}, {"exact", OSCAR_STORAGE_EXACT, 0, 2, 2},
 };
 
 const Profile& find_profile(const char* name) {
@@ -83,7 +83,8 @@ void apply_layer(LayerConfig& l, const oscar_layer_config& given) {
   const uint32_t key_dim = or_default(given.key_dim, l.key_dim);
   // A layer with its own key_dim and no value_dim has values as wide as its keys.
   const bool own_dim = given.key_dim != OSCAR_DEFAULT;
-  l.value_dim = given.value_dim == OSCAR_DEFAULT || given.value_dim == 0 ? (own_dim ? key_dim : l.value_dim) : given.value_dim;
+  l.value_dim = given.value_dim == OSCAR_DEFAULT || given.value_dim == 0 ? (own_dim ? key_dim : l.value_dim)
+                                                                         : given.value_dim;
   l.key_dim = key_dim;
   l.window = or_default(given.window, l.window);
   if (given.storage != OSCAR_DEFAULT) l.exact = is_exact(given.storage, "layers");
@@ -98,7 +99,8 @@ void apply_layer(LayerConfig& l, const oscar_layer_config& given) {
 CacheConfig resolve_config(const oscar_cache_config* given) {
   const oscar_cache_config c = read_struct(given, "config");
   const oscar_cache_config d = defaults(kProfiles[0]);
-  if (c.n_layers == 0 || c.n_layers > 4096) throw Error(Status::kInvalid, "n_layers is %u, allowed: 1 .. 4096", c.n_layers);
+  if (c.n_layers == 0 || c.n_layers > 4096)
+    throw Error(Status::kInvalid, "n_layers is %u, allowed: 1 .. 4096", c.n_layers);
   if (c.writer != OSCAR_DEFAULT && c.writer > OSCAR_WRITER_SHAPED)
     throw Error(Status::kInvalid, "writer is %u, allowed: 0 (auto), 1 (plain), 2 (shaped)", c.writer);
   if (c.batch_invariant > 1 && c.batch_invariant != OSCAR_DEFAULT)
@@ -159,10 +161,13 @@ void fill_report(oscar_cache_report& report, const CachePlan& plan, const Backen
   report.bytes_bf16 = context * plan.elements_per_token() * sizeof(uint16_t);
   report.bits_per_element = elements > 0 ? 8.0 * static_cast<double>(report.bytes_sequences) / elements : 0.0;
   report.block_bytes = first.exact ? 0 : first.layout.bytes;
-  report.block_bits_per_element = first.exact ? 0.0 : 8.0 * first.layout.bytes / (kBlockTokens * (first.key_dim + first.value_dim));
+  report.block_bits_per_element = first.exact
+                                      ? 0.0
+                                      : 8.0 * first.layout.bytes / (kBlockTokens * (first.key_dim + first.value_dim));
   std::snprintf(report.reason, sizeof report.reason, "%s", plan.advice.c_str());
   if (report.bytes_sequences > plan.config.capacity_bytes)
-    std::snprintf(report.reason, sizeof report.reason, "capacity_bytes %llu does not hold a sequence of %llu tokens (%llu bytes)",
+    std::snprintf(report.reason, sizeof report.reason,
+                  "capacity_bytes %llu does not hold a sequence of %llu tokens (%llu bytes)",
                   static_cast<unsigned long long>(plan.config.capacity_bytes), static_cast<unsigned long long>(context),
                   static_cast<unsigned long long>(report.bytes_sequences));
 }

@@ -16,7 +16,8 @@ const LayerClass& check_head(const Cache& cache, uint32_t layer, uint32_t kv_hea
   if (layer >= plan.layers.size())
     throw Error(Status::kInvalid, "layer is %u, the cache has %zu", layer, plan.layers.size());
   const LayerClass& c = plan.classes[plan.layers[layer].layer_class];
-  if (kv_head >= c.n_kv_heads) throw Error(Status::kInvalid, "kv_head is %u, layer %u has %u", kv_head, layer, c.n_kv_heads);
+  if (kv_head >= c.n_kv_heads)
+    throw Error(Status::kInvalid, "kv_head is %u, layer %u has %u", kv_head, layer, c.n_kv_heads);
   return c;
 }
 
@@ -30,7 +31,8 @@ float* check_dense(const oscar_tensor* t, const char* name) {
   require(t, name);
   require(static_cast<const char*>(t->data), name);
   if (t->device_type != OSCAR_DEVICE_CPU)
-    throw Error(Status::kUnsupported, "%s: device type is %d, this library is built for the CPU (1) only", name, t->device_type);
+    throw Error(Status::kUnsupported, "%s: device type is %d, this library is built for the CPU (1) only", name,
+                t->device_type);
   if (t->ndim < 1 || t->ndim > 4) throw Error(Status::kInvalid, "%s: ndim is %d, wanted 1 .. 4", name, t->ndim);
   if (t->dtype_code != OSCAR_DTYPE_FLOAT || t->dtype_bits != 32 || t->dtype_lanes != 1)
     throw Error(Status::kInvalid, "%s: dtype code %u, %u bits; wanted: F32", name, t->dtype_code, t->dtype_bits);
@@ -38,7 +40,8 @@ float* check_dense(const oscar_tensor* t, const char* name) {
     throw Error(Status::kInvalid, "%s: data is not aligned to its 4-byte elements", name);
   int64_t step = 1;
   for (int32_t i = t->ndim - 1; i >= 0; --i) {
-    if (t->shape[i] < 1) throw Error(Status::kInvalid, "%s: shape[%d] is %lld", name, i, static_cast<long long>(t->shape[i]));
+    if (t->shape[i] < 1)
+      throw Error(Status::kInvalid, "%s: shape[%d] is %lld", name, i, static_cast<long long>(t->shape[i]));
     if (t->stride[i] != 0 && t->shape[i] > 1 && t->stride[i] != step)
       throw Error(Status::kInvalid, "%s: stride[%d] is %lld, wanted a dense tensor (%lld)", name, i,
                   static_cast<long long>(t->stride[i]), static_cast<long long>(step));
@@ -61,8 +64,8 @@ void check_shape(const oscar_tensor* t, const char* name, const std::vector<int6
 
 extern "C" {
 
-oscar_status oscar_read(const oscar_cache* cache, oscar_seq seq, uint32_t layer, uint32_t kv_head, uint64_t first, uint64_t n,
-                        const oscar_tensor* k_out, const oscar_tensor* v_out) {
+oscar_status oscar_read(const oscar_cache* cache, oscar_seq seq, uint32_t layer, uint32_t kv_head, uint64_t first,
+                        uint64_t n, const oscar_tensor* k_out, const oscar_tensor* v_out) {
   return guarded("oscar_read", [&] {
     require(cache, "cache");
     const LayerClass& c = check_head(cache->cache, layer, kv_head);
@@ -77,14 +80,13 @@ oscar_status oscar_scores(const oscar_cache* cache, oscar_seq seq, uint32_t laye
     require(cache, "cache");
     require(scores_out, "scores_out");
     check_head(cache->cache, layer, kv_head);
-    const TensorView out =
-        check_tensor(*scores_out, {"scores_out", {static_cast<int64_t>(n)}, kF32Only, Access::kOut});
+    const TensorView out = check_tensor(*scores_out, {"scores_out", {static_cast<int64_t>(n)}, kF32Only, Access::kOut});
     cache->cache.scores(seq, layer, kv_head, first, n, out);
   });
 }
 
-oscar_status oscar_merge(const oscar_tensor* outs, const oscar_tensor* lses, const oscar_tensor* out, const oscar_tensor* lse,
-                         oscar_stream stream) {
+oscar_status oscar_merge(const oscar_tensor* outs, const oscar_tensor* lses, const oscar_tensor* out,
+                         const oscar_tensor* lse, oscar_stream stream) {
   return guarded("oscar_merge", [&] {
     check_stream(stream);
     const float* parts = check_dense(outs, "outs");
@@ -98,8 +100,8 @@ oscar_status oscar_merge(const oscar_tensor* outs, const oscar_tensor* lses, con
     if (merged_lse && outs->ndim > 2) check_shape(lse, "lse", {shape.begin() + 1, shape.end() - 1});
     size_t n_rows = 1;
     for (size_t i = 1; i + 1 < shape.size(); ++i) n_rows *= static_cast<size_t>(shape[i]);
-    merge_partials(parts, part_lses, static_cast<size_t>(shape.front()), n_rows, static_cast<size_t>(shape.back()), merged,
-                   merged_lse);
+    merge_partials(parts, part_lses, static_cast<size_t>(shape.front()), n_rows, static_cast<size_t>(shape.back()),
+                   merged, merged_lse);
   });
 }
 

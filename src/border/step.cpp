@@ -46,7 +46,8 @@ AttendRequest check_attend_args(const LayerShape& s, const Args& a) {
   r.scale = a.scale;
   r.softcap = a.softcap;
   if (!std::isfinite(a.scale) || a.scale < 0)
-    throw Error(Status::kInvalid, "scale is %g, wanted: positive, or 0 for 1/sqrt(key_dim)", static_cast<double>(a.scale));
+    throw Error(Status::kInvalid, "scale is %g, wanted: positive, or 0 for 1/sqrt(key_dim)",
+                static_cast<double>(a.scale));
   if (!std::isfinite(a.softcap) || a.softcap < 0)
     throw Error(Status::kInvalid, "softcap is %g, wanted: positive, or 0 for none", static_cast<double>(a.softcap));
   return r;
@@ -56,7 +57,8 @@ AttendRequest check_attend_args(const LayerShape& s, const Args& a) {
 
 extern "C" {
 
-oscar_status oscar_step_begin(oscar_cache* cache, const oscar_step_args* args, oscar_stream stream, oscar_step* step_out) {
+oscar_status oscar_step_begin(oscar_cache* cache, const oscar_step_args* args, oscar_stream stream,
+                              oscar_step* step_out) {
   return guarded("oscar_step_begin", [&] {
     require_out(step_out, "step_out");
     *step_out = 0;
@@ -94,7 +96,6 @@ oscar_status oscar_append(oscar_cache* cache, oscar_step step, const oscar_appen
     check_stream(stream);
     const oscar_append_args a = read_struct(args, "args");
     const LayerShape shape = shape_of(cache->cache, step, a.layer);
-    cache->cache.check_append(step, a.layer);
     const KeyValue kv = check_key_value(shape, a.k, a.v);
     cache->cache.append(step, a.layer, kv.k, kv.v);
   });
@@ -116,7 +117,6 @@ oscar_status oscar_layer(oscar_cache* cache, oscar_step step, const oscar_layer_
     check_stream(stream);
     const oscar_layer_args a = read_struct(args, "args");
     const LayerShape shape = shape_of(cache->cache, step, a.layer);
-    cache->cache.check_append(step, a.layer);
     const KeyValue kv = check_key_value(shape, a.k, a.v);
     const AttendRequest request = check_attend_args(shape, a);
     cache->cache.append(step, a.layer, kv.k, kv.v);

@@ -18,10 +18,12 @@ std::shared_ptr<const Calibration> calibration_of(const CacheConfig& config) {
 }  // namespace
 
 Cache::Cache(CachePlan plan, const Backend& backend)
-    : plan_(std::move(plan)), backend_(backend), memory_(plan_.config.allocator), calibration_(calibration_of(plan_.config)),
+    : plan_(std::move(plan)), backend_(backend), memory_(plan_.config.allocator),
+      calibration_(calibration_of(plan_.config)),
       pool_(plan_.pool_units(), plan_.main_kind(), plan_.config.capacity_bytes, &memory_), sequences_(&memory_),
-      steps_(&memory_), transforms_(&memory_), class_layers_(&memory_), sizes_(plan_, backend), block_spans_(&memory_), row_spans_(&memory_),
-      q_(&memory_), out_(&memory_), lse_(&memory_), sinks_(&memory_), votes_(&memory_), units_(&memory_) {
+      steps_(&memory_), transforms_(&memory_), class_layers_(&memory_), sizes_(plan_, backend), block_spans_(&memory_),
+      row_spans_(&memory_), q_(&memory_), out_(&memory_), lse_(&memory_), sinks_(&memory_), votes_(&memory_),
+      units_(&memory_) {
   const CacheConfig& config = plan_.config;
   const size_t n_classes = plan_.classes.size();
   transforms_.resize(n_classes);

@@ -34,7 +34,7 @@ struct AttendRequest {
 
 struct CacheStats {
   uint64_t n_sequences, n_open_steps, n_tokens, n_packed_tokens, n_blocks, n_exact_pages, n_non_finite;
-  uint64_t bytes_sequences, bytes_fixed, bytes_free;
+  uint64_t bytes_sequences, bytes_fixed, bytes_slabs, bytes_free;
   double bits_per_element;
 };
 
@@ -59,9 +59,7 @@ class Cache {
   void abort(uint64_t step);
   const Step& step(uint64_t id) const { return steps_[step_slot(id)]; }
 
-  // The border has checked the shapes against step(id). check_* throw what append and attend would refuse.
-  void check_append(uint64_t step, uint32_t layer) const;
-  void check_attend(uint64_t step, uint32_t layer, bool just_appended) const;
+  // The border has checked layer and shapes against plan() and step(id).
   void append(uint64_t step, uint32_t layer, const TensorView& k, const TensorView& v);
   void attend(uint64_t step, const AttendRequest& request);
 
@@ -77,9 +75,9 @@ class Cache {
     uint16_t* value;
   };
 
-  uint32_t slot_of(uint64_t seq) const;        // NOT_FOUND
-  uint32_t idle_slot_of(uint64_t seq) const;   // NOT_FOUND, STATE
-  uint32_t step_slot(uint64_t step) const;     // NOT_FOUND
+  uint32_t slot_of(uint64_t seq) const;       // NOT_FOUND
+  uint32_t idle_slot_of(uint64_t seq) const;  // NOT_FOUND, STATE
+  uint32_t step_slot(uint64_t step) const;    // NOT_FOUND
   const LayerClass& class_of(uint32_t layer) const { return plan_.classes[plan_.layers[layer].layer_class]; }
   ClassState& state_of(const StepEntry& e, uint32_t c) { return sequences_[e.slot].classes[c]; }
 
@@ -89,14 +87,15 @@ class Cache {
     return pool_.data(unit) + uint64_t{head_index} * c.layout.bytes;
   }
   VoteArea votes_at(const LayerClass& c, const ClassState& s, uint32_t head_index) const {
-    return {reinterpret_cast<float*>(pool_.data(s.scores)) + head_index * c.vote_layout.floats(), c.vote_layout};
+    return {pool_.data(s.scores) + head_index * c.vote_layout.bytes(), c.vote_layout};
   }
   static uint32_t head_index(const LayerClass& c, const LayerPlan& l, uint32_t head) {
     return l.index_in_class * c.n_kv_heads + head;
   }
   uint16_t* scratch_keys(Step& step, uint32_t area) { return step.scratch.data() + area * sizes_.scratch_elements; }
   float* chunk_votes(Step& step, uint32_t area, uint32_t head, const EntryClass& ec) {
-    return step.chunk_votes.data() + (uint64_t{area} * sizes_.max_kv_heads + head) * sizes_.chunk_tokens + ec.vote_offset;
+    return step.chunk_votes.data() + (uint64_t{area} * sizes_.max_kv_heads + head) * sizes_.chunk_tokens +
+           ec.vote_offset;
   }
 
   // ---- sequences.cpp
@@ -113,20 +112,23 @@ class Cache {
   void check_requests(std::span<const StepRequest> requests) const;
   void plan_entry(Step& step, const StepEntry& e, std::span<uint64_t> units);
   void reserve_entry(Step& step, const StepEntry& e);
-  bool needs_page(const LayerClass& c, const ClassState& s, const StepEntry& e, const EntryClass& ec, uint64_t page) const;
+  bool needs_page(const LayerClass& c, const ClassState& s, const StepEntry& e, const EntryClass& ec,
+                  uint64_t page) const;
   void close_step(Step& step);
 
   // ---- packing.cpp
   void count_votes(const LayerClass& c, ClassState& s, uint64_t until);
   void open_vote_side(const LayerClass& c, ClassState& s, uint64_t length);
   void pack_aged(uint32_t c, ClassState& s, uint64_t n_blocks, uint64_t length);
-  void pack_block(uint32_t c, const ClassState& s, uint32_t head_index, uint64_t start, const float* votes, uint8_t* block,
-                  const Step* step, const StepEntry* e);
+  void pack_block(uint32_t c, const ClassState& s, uint32_t head_index, uint64_t start, const float* votes,
+                  uint8_t* block, const Step* step, const StepEntry* e);
   void pack_chunk(Step& step, uint32_t layer);
   void finish_area(Step& step, uint32_t area);
   bool shaped(uint32_t layer) const;
 
   // ---- layers.cpp
+  void check_append(uint64_t step, uint32_t layer) const;
+  void check_attend(uint64_t step, uint32_t layer) const;
   void append_entry(Step& step, const StepEntry& e, uint32_t layer, const TensorView& k, const TensorView& v);
   void clear_votes(Step& step, const StepEntry& e, uint32_t layer);
   void attend_entry(Step& step, const StepEntry& e, const AttendRequest& r);

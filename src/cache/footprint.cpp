@@ -19,7 +19,8 @@ Footprint::Footprint(const CachePlan& plan, const Backend& backend) {
     row_dims = std::max<uint64_t>(row_dims, uint64_t{group} * std::max(c.key_dim, c.value_dim));
     row_elements = std::max<uint64_t>(row_elements, uint64_t{c.n_kv_heads} * (c.key_dim + c.value_dim));
     backend_scratch_bytes = std::max<uint64_t>(
-        backend_scratch_bytes, backend.scratch_bytes(c.key_dim, c.value_dim, static_cast<uint32_t>(group * step_tokens)));
+        backend_scratch_bytes,
+        backend.scratch_bytes(c.key_dim, c.value_dim, static_cast<uint32_t>(group * step_tokens)));
   }
   // A cut inside a block leaves a short one behind, so a sequence may have more blocks than whole ones fit.
   max_blocks = 2 * (config.max_tokens / kBlockTokens) + 64;
@@ -50,7 +51,8 @@ uint64_t Footprint::fixed_bytes(const CachePlan& plan, uint64_t calibration_byte
                                               max_kv_heads * chunk_tokens * sizeof(float) + sizeof(uint32_t));
   const uint64_t tables = n_sequences * sizeof(Sequence) + config.max_sequences * per_sequence +
                           config.max_open_steps * (sizeof(Step) + per_step) +
-                          n_classes * (sizeof(std::pmr::vector<const HeadTransform*>) + sizeof(std::pmr::vector<uint32_t>)) +
+                          n_classes *
+                              (sizeof(std::pmr::vector<const HeadTransform*>) + sizeof(std::pmr::vector<uint32_t>)) +
                           heads * sizeof(const HeadTransform*) + layers * sizeof(uint32_t);
   const uint64_t workspace = max_blocks * sizeof(BlockSpan) + (max_pages + 2) * sizeof(RowSpan) +
                              (2 * row_floats + group_rows + max_group + vote_floats) * sizeof(float) +

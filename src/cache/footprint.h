@@ -13,8 +13,8 @@ struct Footprint {
   uint64_t max_entries = 0;  // of a step, padding aside
   uint64_t max_step_blocks = 0;
   uint32_t max_kv_heads = 0, max_group = 0;
-  uint64_t row_floats = 0;        // query or output rows of one KV head, for a whole step
-  uint64_t group_rows = 0;        // max_group * max_step_tokens
+  uint64_t row_floats = 0;  // query or output rows of one KV head, for a whole step
+  uint64_t group_rows = 0;  // max_group * max_step_tokens
   uint64_t vote_floats = 0;
   uint64_t scratch_elements = 0;  // of one scratch area; 0 where no step is long
   uint64_t chunk_tokens = 0;      // of one line of Step::chunk_votes

@@ -30,7 +30,9 @@ CacheStats Cache::stats() const {
     for (size_t c = 0; c < plan_.classes.size(); ++c) {
       const ClassState& s = seq.classes[c];
       tables += s.blocks.size() * kBlockEntryBytes;
-      tables += static_cast<uint64_t>(std::count_if(s.pages.begin(), s.pages.end(), [](Unit u) { return u != kNoUnit; })) * kPageEntryBytes;
+      tables += static_cast<uint64_t>(
+                    std::count_if(s.pages.begin(), s.pages.end(), [](Unit u) { return u != kNoUnit; })) *
+                kPageEntryBytes;
       if (plan_.classes[c].exact || plan_.classes[c].window > 0 || counted) continue;
       for (const BlockEntry& b : s.blocks) stats.n_packed_tokens += b.last - b.first;
       counted = true;
@@ -42,8 +44,9 @@ CacheStats Cache::stats() const {
     stats.n_exact_pages += pool_.units_in_use(CachePlan::kind(c, UnitKind::kPage));
   }
   stats.n_non_finite = n_non_finite_;
-  stats.bytes_sequences = pool_.bytes_in_slabs() + tables;
+  stats.bytes_sequences = pool_.bytes_in_use() + tables;
   stats.bytes_fixed = sizeof(Cache) + memory_.bytes() - pool_.arena_bytes() + calibration_->bytes();
+  stats.bytes_slabs = pool_.bytes_in_slabs();
   stats.bytes_free = pool_.bytes_free();
   const double elements = static_cast<double>(stats.n_tokens) * static_cast<double>(plan_.elements_per_token());
   stats.bits_per_element = elements > 0 ? 8.0 * static_cast<double>(stats.bytes_sequences) / elements : 0.0;
@@ -102,7 +105,8 @@ void Cache::read(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uin
   }
 
   std::vector<float> keys(kBlockTokens * c.key_dim), values(kBlockTokens * c.value_dim);
-  std::vector<std::max_align_t> scratch(backend_.scratch_bytes(c.key_dim, c.value_dim, 1) / sizeof(std::max_align_t) + 5);
+  std::vector<std::max_align_t> scratch(backend_.scratch_bytes(c.key_dim, c.value_dim, 1) / sizeof(std::max_align_t) +
+                                        5);
   void* aligned = scratch.data();
   size_t space = scratch.size() * sizeof(std::max_align_t);
   std::align(64, 1, aligned, space);
@@ -110,21 +114,23 @@ void Cache::read(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uin
     const uint64_t begin = std::max(first, b.start + b.first), end = std::min(first + n, b.end());
     if (begin >= end) continue;
     backend_.unpack(c.layout, *transforms_[l.layer_class][index], c.key_dim, c.value_dim, block_at(c, b.unit, index),
-                    static_cast<uint32_t>(begin - b.start), static_cast<uint32_t>(end - b.start), keys.data(), values.data(),
-                    aligned);
+                    static_cast<uint32_t>(begin - b.start), static_cast<uint32_t>(end - b.start), keys.data(),
+                    values.data(), aligned);
     for (uint64_t token = begin; token < end; ++token)
       store(token, keys.data() + (token - begin) * c.key_dim, values.data() + (token - begin) * c.value_dim);
   }
 }
 
-void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uint64_t n, const TensorView& out) const {
+void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
+                   const TensorView& out) const {
   const Sequence& seq = sequences_[slot_of(id)];
   check_range(first, n, seq.length);
   const LayerPlan& l = plan_.layers[layer];
   const LayerClass& c = class_of(layer);
   const ClassState& s = seq.classes[l.layer_class];
   if (!c.votes)
-    throw Error(Status::kState, "layer %u keeps no scores: all or none of its tokens are refined, or it is exact", layer);
+    throw Error(Status::kState, "layer %u keeps no scores: all or none of its tokens are refined, or it is exact",
+                layer);
   const uint32_t index = head_index(c, l, head);
   const VoteArea votes = votes_at(c, s, index);
   for (uint64_t token = first; token < first + n; ++token) {
@@ -133,7 +139,7 @@ void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, u
       score = votes.score(s.side, token);
       // Votes that can still be rolled back, in query order.
       for (uint64_t query = std::max(s.counted, token + 1); query < seq.length; ++query)
-        if (query <= token + plan_.config.n_recent) score += votes.vote(query, token);
+        if (query <= token + plan_.config.n_recent) score += f16_to_f32(votes.vote(query, token));
     }
     store_row(out, token - first, 0, 1, &score);
   }

@@ -10,8 +10,6 @@ namespace oscar {
 
 void Cache::check_append(uint64_t id, uint32_t layer) const {
   const Step& s = step(id);
-  if (layer >= plan_.layers.size())
-    throw Error(Status::kInvalid, "layer is %u, the cache has %zu", layer, plan_.layers.size());
   if (!plan_.layers[layer].owns)
     throw Error(Status::kInvalid, "layer %u attends to the keys of layer %u and takes none", layer,
                 plan_.layers[layer].kv_source);
@@ -19,19 +17,17 @@ void Cache::check_append(uint64_t id, uint32_t layer) const {
     throw Error(Status::kState, "layer %u has been attended to, or packed, in this step already", layer);
 }
 
-void Cache::check_attend(uint64_t id, uint32_t layer, bool just_appended) const {
+void Cache::check_attend(uint64_t id, uint32_t layer) const {
   const Step& s = step(id);
-  if (layer >= plan_.layers.size())
-    throw Error(Status::kInvalid, "layer is %u, the cache has %zu", layer, plan_.layers.size());
   const LayerPlan& l = plan_.layers[layer];
-  if (just_appended) return;
   if (s.progress[l.kv_source] == LayerProgress::kWaiting)
     throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l.kv_source);
   const uint32_t area = plan_.layers[l.kv_source].scratch;
   for (const StepEntry& e : s.entries) {
     if (e.slot == kPaddingSlot || !s.entry_classes[e.classes + l.layer_class].uses_scratch) continue;
     if (s.scratch_layer[area] != l.kv_source)
-      throw Error(Status::kState, "the new tokens of layer %u are packed already: attend to a layer before the next append",
+      throw Error(Status::kState,
+                  "the new tokens of layer %u are packed already: attend to a layer before the next append",
                   l.kv_source);
   }
 }
@@ -49,7 +45,7 @@ void Cache::clear_votes(Step& step, const StepEntry& e, uint32_t layer) {
       votes.score(is_big ? s.side ^ 1 : s.side, token) = 0.0f;
     const uint64_t first_line = is_big ? e.base + e.n_sure() - plan_.config.max_rollback : e.base;
     for (uint64_t query = first_line; query < e.end(); ++query)
-      std::fill_n(votes.line(query), votes.layout.n_line, 0.0f);
+      std::fill_n(votes.line(query), votes.layout.n_line, uint16_t{0});
     if (ec.n_blocks == 0) continue;
     float* chunk = chunk_votes(step, l.scratch, head, ec);
     for (uint64_t token = s.packed_end; token < e.end(); ++token)
@@ -174,8 +170,7 @@ void Cache::attend_entry(Step& step, const StepEntry& e, const AttendRequest& r)
       for (uint32_t g = 0; g < group; ++g)
         load_row(r.q, e.row + i, head * group + g, c.key_dim, q_.data() + (uint64_t{i} * group + g) * c.key_dim);
     if (r.sink_logits)
-      for (uint32_t g = 0; g < group; ++g)
-        load_row(r.sink_logits, 0, head * group + g, 1, &sinks_[g]);
+      for (uint32_t g = 0; g < group; ++g) load_row(r.sink_logits, 0, head * group + g, 1, &sinks_[g]);
     backend_.attend(work, backend_scratch_);
     for (uint32_t i = 0; i < e.n_new; ++i)
       for (uint32_t g = 0; g < group; ++g) {
@@ -213,11 +208,11 @@ void Cache::add_votes(Step& step, const StepEntry& e, uint32_t layer, uint32_t h
     const uint64_t horizon = query > plan_.config.n_recent && !ec.uses_scratch ? query - plan_.config.n_recent : 0;
     const uint64_t reach = query > votes.layout.n_line ? query - votes.layout.n_line + 1 : 0;
     for (uint64_t token = work.vote_first; token < query; ++token) {
-      const float vote = given[token - work.vote_first];
+      const float vote = round_vote(given[token - work.vote_first]);
       const bool is_sure = query < e.base + e.n_sure();
       if (chunk && is_sure && token < ec.packed_end) chunk[token - s.packed_end] += vote;
       if (query >= first_line) {
-        if (token >= reach) votes.vote(query, token) = vote;
+        if (token >= reach) votes.vote(query, token) = f32_to_f16(vote);
       } else if (token >= horizon && token >= ec.packed_end) {
         votes.score(s.side ^ 1, token) += vote;
       }
@@ -237,7 +232,7 @@ void Cache::attend_padding(const StepEntry& e, const AttendRequest& r) {
 }
 
 void Cache::attend(uint64_t id, const AttendRequest& request) {
-  check_attend(id, request.layer, false);
+  check_attend(id, request.layer);
   Step& step = steps_[step_slot(id)];
   AttendRequest r = request;
   if (r.scale == 0.0f) r.scale = 1.0f / std::sqrt(static_cast<float>(class_of(r.layer).key_dim));

@@ -16,7 +16,7 @@ class HostMemory final : public std::pmr::memory_resource {
  private:
   void* do_allocate(size_t size, size_t alignment) override {
     void* memory = allocator_.allocate ? allocator_.allocate(allocator_.user, size, alignment)
-                                       : ::operator new(size, std::align_val_t{alignment}, std::nothrow);
+                                       : ::operator new (size, std::align_val_t{alignment}, std::nothrow);
     if (!memory) throw std::bad_alloc();
     bytes_ += size;
     return memory;
@@ -26,7 +26,7 @@ class HostMemory final : public std::pmr::memory_resource {
     if (allocator_.release) {
       allocator_.release(allocator_.user, memory, size, alignment);
     } else {
-      ::operator delete(memory, std::align_val_t{alignment});
+      ::operator delete (memory, std::align_val_t{alignment});
     }
   }
   bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }

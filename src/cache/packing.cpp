@@ -17,7 +17,8 @@ void Cache::count_votes(const LayerClass& c, ClassState& s, uint64_t until) {
 void Cache::open_vote_side(const LayerClass& c, ClassState& s, uint64_t length) {
   for (uint32_t head = 0; head < c.heads(); ++head) {
     const VoteArea votes = votes_at(c, s, head);
-    for (uint64_t token = s.packed_end; token < length; ++token) votes.score(s.side ^ 1, token) = votes.score(s.side, token);
+    for (uint64_t token = s.packed_end; token < length; ++token)
+      votes.score(s.side ^ 1, token) = votes.score(s.side, token);
   }
 }
 
@@ -87,7 +88,8 @@ void Cache::pack_chunk(Step& step, uint32_t layer) {
       for (uint32_t head = 0; head < c.n_kv_heads; ++head) {
         const float* votes = c.votes ? chunk_votes(step, l.scratch, head, ec) + (start - s.packed_end) : nullptr;
         const uint32_t index = head_index(c, l, head);
-        pack_block(l.layer_class, s, index, start, votes, block_at(c, step.blocks[ec.first_block + b], index), &step, &e);
+        pack_block(l.layer_class, s, index, start, votes, block_at(c, step.blocks[ec.first_block + b], index), &step,
+                   &e);
       }
     }
   }

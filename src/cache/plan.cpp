@@ -17,7 +17,9 @@ constexpr uint64_t kUnitAlignment = 64;
 
 uint64_t align_unit(uint64_t bytes) { return (bytes + kUnitAlignment - 1) / kUnitAlignment * kUnitAlignment; }
 
-bool is_served_dim(uint32_t dim) { return std::find(std::begin(kServedDims), std::end(kServedDims), dim) != std::end(kServedDims); }
+bool is_served_dim(uint32_t dim) {
+  return std::find(std::begin(kServedDims), std::end(kServedDims), dim) != std::end(kServedDims);
+}
 
 void check_range(const char* name, uint64_t value, uint64_t least, uint64_t most) {
   if (value < least || value > most)
@@ -40,18 +42,21 @@ void check_layer(uint32_t index, const LayerConfig& l) {
   auto refuse = [index](Status status, const char* field, uint32_t value, const char* wanted) {
     throw Error(status, "layer %u: %s is %u, %s", index, field, value, wanted);
   };
-  if (l.n_kv_heads == 0 || l.n_kv_heads > 1024) refuse(Status::kInvalid, "n_kv_heads", l.n_kv_heads, "allowed: 1 .. 1024");
+  if (l.n_kv_heads == 0 || l.n_kv_heads > 1024)
+    refuse(Status::kInvalid, "n_kv_heads", l.n_kv_heads, "allowed: 1 .. 1024");
   if (l.n_q_heads == 0 || l.n_q_heads % l.n_kv_heads != 0)
     refuse(Status::kInvalid, "n_q_heads", l.n_q_heads, "wanted: a multiple of n_kv_heads");
   if (l.n_q_heads / l.n_kv_heads > kMaxGroup)
     refuse(Status::kUnsupported, "n_q_heads", l.n_q_heads, "served: at most 32 query heads per KV head");
   if (l.key_dim == 0) refuse(Status::kInvalid, "key_dim", l.key_dim, "wanted: the head_dim of queries and keys");
-  if (!is_served_dim(l.key_dim)) refuse(Status::kUnsupported, "key_dim", l.key_dim, "served: 64, 80, 96, 128, 192, 256");
+  if (!is_served_dim(l.key_dim))
+    refuse(Status::kUnsupported, "key_dim", l.key_dim, "served: 64, 80, 96, 128, 192, 256");
   if (!is_served_dim(l.value_dim))
     refuse(Status::kUnsupported, "value_dim", l.value_dim, "served: 64, 80, 96, 128, 192, 256");
   if (l.n_refined > kBlockTokens) refuse(Status::kInvalid, "n_refined", l.n_refined, "allowed: 0 .. 128");
   for (uint32_t bits : {l.refined_key_bits, l.refined_value_bits})
-    if (bits < 2 || bits > 4) refuse(Status::kInvalid, "refined_key_bits or refined_value_bits", bits, "allowed: 2, 3, 4");
+    if (bits < 2 || bits > 4)
+      refuse(Status::kInvalid, "refined_key_bits or refined_value_bits", bits, "allowed: 2, 3, 4");
   if (l.kv_source > index) refuse(Status::kInvalid, "kv_source", l.kv_source, "wanted: an earlier layer");
 }
 
@@ -81,7 +86,7 @@ void size_class(LayerClass& c, const CacheConfig& config) {
   c.unit_bytes[static_cast<int>(UnitKind::kBlocks)] = align_unit(c.heads() * c.layout.bytes);
   if (!c.votes) return;
   c.vote_layout = VoteLayout(config.n_recent, config.max_rollback);
-  c.unit_bytes[static_cast<int>(UnitKind::kScores)] = align_unit(c.heads() * c.vote_layout.floats() * sizeof(float));
+  c.unit_bytes[static_cast<int>(UnitKind::kScores)] = align_unit(c.heads() * c.vote_layout.bytes());
 }
 
 }  // namespace
@@ -98,7 +103,8 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
     plan.last_consumer = i;
     if (plan.owns) {
       const LayerClass mine = class_of(l, config);
-      auto it = std::find_if(classes.begin(), classes.end(), [&](const LayerClass& c) { return c.same_geometry(mine); });
+      auto it = std::find_if(classes.begin(), classes.end(),
+                             [&](const LayerClass& c) { return c.same_geometry(mine); });
       if (it == classes.end()) it = classes.insert(it, mine);
       plan.layer_class = static_cast<uint32_t>(it - classes.begin());
       plan.index_in_class = it->n_layers++;
@@ -119,19 +125,21 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
   if (config.calibration) {
     const auto given_layers = config.calibration->layers();
     if (given_layers.size() != config.layers.size())
-      throw Error(Status::kInvalid, "the calibration has %zu layers, the cache %zu", given_layers.size(), config.layers.size());
+      throw Error(Status::kInvalid, "the calibration has %zu layers, the cache %zu", given_layers.size(),
+                  config.layers.size());
     for (uint32_t i = 0; i < config.layers.size(); ++i) {
       const LayerConfig& l = config.layers[i];
       if (given_layers[i] != LayerGeometry{l.n_kv_heads, l.key_dim, l.value_dim})
-        throw Error(Status::kInvalid, "layer %u: the calibration is for %u heads of %u/%u, the cache has %u of %u/%u", i,
-                    given_layers[i].n_kv_heads, given_layers[i].key_dim, given_layers[i].value_dim, l.n_kv_heads, l.key_dim,
-                    l.value_dim);
+        throw Error(Status::kInvalid, "layer %u: the calibration is for %u heads of %u/%u, the cache has %u of %u/%u",
+                    i, given_layers[i].n_kv_heads, given_layers[i].key_dim, given_layers[i].value_dim, l.n_kv_heads,
+                    l.key_dim, l.value_dim);
     }
   }
   for (uint32_t i = 0; i < config.layers.size(); ++i) {
     const bool packs = layers[i].owns && !classes[layers[i].layer_class].exact;
     if (packs && config.writer == Writer::kShaped && (!config.calibration || !config.calibration->is_shaped(i)))
-      throw Error(Status::kUnsupported, "the shaped writer needs a calibration with query moments; layer %u has none", i);
+      throw Error(Status::kUnsupported, "the shaped writer needs a calibration with query moments; layer %u has none",
+                  i);
   }
   for (uint32_t dim : {config.layers[0].key_dim, config.layers[0].value_dim})
     if (dim % kDimUnit != 0)
@@ -141,8 +149,7 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
 
 std::vector<uint64_t> CachePlan::pool_units() const {
   std::vector<uint64_t> units;
-  for (const LayerClass& c : classes)
-    units.insert(units.end(), std::begin(c.unit_bytes), std::end(c.unit_bytes));
+  for (const LayerClass& c : classes) units.insert(units.end(), std::begin(c.unit_bytes), std::end(c.unit_bytes));
   return units;
 }
 
@@ -183,13 +190,8 @@ std::vector<uint64_t> CachePlan::units_for(uint64_t n_tokens, uint64_t n_new) co
 
 uint64_t CachePlan::sequence_bytes(uint64_t n_tokens, uint64_t n_new) const {
   const std::vector<uint64_t> units = units_for(n_tokens, n_new), unit_bytes = pool_units();
-  const uint64_t slab = Pool::slab_bytes(unit_bytes, main_kind());
   uint64_t bytes = 0;
-  for (size_t k = 0; k < units.size(); ++k) {
-    if (units[k] == 0) continue;
-    const uint64_t per_slab = slab / unit_bytes[k];
-    bytes += (units[k] + per_slab - 1) / per_slab * slab;
-  }
+  for (size_t k = 0; k < units.size(); ++k) bytes += units[k] * unit_bytes[k];
   for (uint32_t i = 0; i < classes.size(); ++i)
     bytes += units[kind(i, UnitKind::kBlocks)] * kBlockEntryBytes + units[kind(i, UnitKind::kPage)] * kPageEntryBytes;
   return bytes;

@@ -22,8 +22,8 @@ struct LayerClass {
   BlockShape shape{};
 
   uint32_t n_layers = 0;
-  uint32_t n_sink = 0;   // 0 under a window: its first tokens leave like any others
-  bool votes = false;    // 0 < h < 128: somebody has to choose
+  uint32_t n_sink = 0;  // 0 under a window: its first tokens leave like any others
+  bool votes = false;   // 0 < h < 128: somebody has to choose
   BlockLayout layout{};
   VoteLayout vote_layout{};
   uint64_t head_page_bytes = 0;  // 16 exact rows of one KV head: keys, then values
@@ -43,7 +43,7 @@ struct LayerPlan {
   uint32_t index_in_class = 0;  // of kv_source
   uint32_t last_consumer = 0;   // (of a layer with its own keys) the last layer that attends to them
   uint32_t scratch = 0;         // (of a layer with its own keys) which chunk scratch it uses: 0, or its own when shared
-  bool owns = true;  // has keys and values of its own
+  bool owns = true;             // has keys and values of its own
 };
 
 struct CachePlan {
@@ -63,7 +63,7 @@ struct CachePlan {
   // Units of each kind that a sequence of n_tokens holds when everything aged is packed and a step for n_new more has
   // begun.
   std::vector<uint64_t> units_for(uint64_t n_tokens, uint64_t n_new) const;
-  // All bytes that such a sequence takes in an empty cache: whole slabs and table entries.
+  // All bytes of such a sequence: units and table entries.
   uint64_t sequence_bytes(uint64_t n_tokens, uint64_t n_new) const;
   uint64_t elements_per_token() const;
 

@@ -8,7 +8,7 @@
 namespace oscar {
 
 namespace {
-constexpr uint64_t kSlabTarget = 1u << 20;
+constexpr uint64_t kSlabTarget = 1u << 18;
 constexpr size_t kArenaAlignment = 4096;
 }  // namespace
 
@@ -28,9 +28,10 @@ uint64_t Pool::bookkeeping_bytes(std::span<const uint64_t> unit_bytes, uint32_t 
   return unit_bytes.size() * sizeof(Kind) + capacity_bytes / slab * (sizeof(Slab) + most * 2 * sizeof(uint32_t));
 }
 
-Pool::Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes, std::pmr::memory_resource* memory)
-    : memory_(memory), slab_bytes_(slab_bytes(unit_bytes, main_kind)), kinds_(memory), slabs_(memory), next_free_(memory),
-      references_(memory) {
+Pool::Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes,
+           std::pmr::memory_resource* memory)
+    : memory_(memory), slab_bytes_(slab_bytes(unit_bytes, main_kind)), kinds_(memory), slabs_(memory),
+      next_free_(memory), references_(memory) {
   kinds_.reserve(unit_bytes.size());
   for (uint64_t bytes : unit_bytes) {
     Kind kind;

@@ -15,13 +15,14 @@ inline constexpr Unit kNoUnit = UINT32_MAX;
 class Pool {
  public:
   // The slab size for these unit sizes (0: a kind that is never used): a whole number of the main kind's units, about
-  // 1 MiB, at least the largest unit.
+  // 256 KiB, at least the largest unit.
   static uint64_t slab_bytes(std::span<const uint64_t> unit_bytes, uint32_t main_kind);
 
   // Host memory of the pool's own tables.
   static uint64_t bookkeeping_bytes(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes);
 
-  Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes, std::pmr::memory_resource* memory);
+  Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes,
+       std::pmr::memory_resource* memory);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -38,6 +39,11 @@ class Pool {
   uint64_t bytes_in_slabs() const { return (n_slabs_ - n_empty_) * slab_bytes_; }
   uint64_t bytes_free() const { return n_empty_ * slab_bytes_; }
   uint64_t units_in_use(uint32_t kind) const { return kinds_[kind].in_use; }
+  uint64_t bytes_in_use() const {
+    uint64_t bytes = 0;
+    for (const Kind& k : kinds_) bytes += k.in_use * k.unit_bytes;
+    return bytes;
+  }
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;

@@ -79,7 +79,8 @@ void Cache::check_cut(const Sequence& seq, uint64_t n_tokens) const {
     const uint64_t window = plan_.classes[c].window, kept = seq.classes[c].kept_from;
     const uint64_t needed = n_tokens + 1 > window ? n_tokens + 1 - window : 0;
     if (window > 0 && kept > needed)
-      throw Error(Status::kState, "a sliding window of %llu has dropped the tokens before %llu; cut at 0 or at %llu or later",
+      throw Error(Status::kState,
+                  "a sliding window of %llu has dropped the tokens before %llu; cut at 0 or at %llu or later",
                   static_cast<unsigned long long>(window), static_cast<unsigned long long>(kept),
                   static_cast<unsigned long long>(kept + window - 1));
   }
@@ -138,7 +139,8 @@ uint64_t Cache::fork(uint64_t parent_id, uint64_t n_tokens) {
     to.kept_from = from.kept_from;
     to.side = from.side;
     to.counted = from.counted;
-    if (c.votes) std::memcpy(pool_.data(to.scores), pool_.data(from.scores), c.unit_bytes[static_cast<int>(UnitKind::kScores)]);
+    if (c.votes)
+      std::memcpy(pool_.data(to.scores), pool_.data(from.scores), c.unit_bytes[static_cast<int>(UnitKind::kScores)]);
   }
   cut(child, n_tokens);
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
@@ -149,7 +151,8 @@ uint64_t Cache::fork(uint64_t parent_id, uint64_t n_tokens) {
     for (uint64_t page = 0; page < from.pages.size(); ++page) {
       if (from.pages[page] == kNoUnit || !page_holds(c, to, n_tokens, page)) continue;
       to.pages[page] = pool_.allocate(kind_of(i, UnitKind::kPage));
-      std::memcpy(pool_.data(to.pages[page]), pool_.data(from.pages[page]), c.unit_bytes[static_cast<int>(UnitKind::kPage)]);
+      std::memcpy(pool_.data(to.pages[page]), pool_.data(from.pages[page]),
+                  c.unit_bytes[static_cast<int>(UnitKind::kPage)]);
     }
     release_pages(c, to, n_tokens, 0, to.pages.size());
   }
@@ -172,7 +175,8 @@ void Cache::accept(uint64_t id, uint64_t base, std::span<const uint32_t> indices
     const ClassState& s = seq.classes[c];
     const bool packed = !s.blocks.empty() && s.blocks.back().end() > base;
     if (packed || base < s.kept_from || (plan_.classes[c].votes && base < s.counted))
-      throw Error(Status::kState, "tokens from %llu on are no drafts: they are packed, dropped, or their votes are counted",
+      throw Error(Status::kState,
+                  "tokens from %llu on are no drafts: they are packed, dropped, or their votes are counted",
                   static_cast<unsigned long long>(base));
   }
   for (uint32_t c = 0; c < plan_.classes.size(); ++c) move_accepted(plan_.classes[c], seq.classes[c], base, indices);
@@ -201,7 +205,8 @@ void Cache::move_votes(const VoteArea& votes, const ClassState& s, uint64_t base
     const uint64_t from = base + indices[i], to = base + i;
     if (from == to) continue;
     votes.score(s.side, to) = votes.score(s.side, from);
-    for (uint64_t token = to > reach ? to - reach : 0; token < base; ++token) votes.vote(to, token) = votes.vote(from, token);
+    for (uint64_t token = to > reach ? to - reach : 0; token < base; ++token)
+      votes.vote(to, token) = votes.vote(from, token);
     for (uint64_t m = 0; m < i; ++m) votes.vote(to, base + m) = votes.vote(from, base + indices[m]);
   }
 }

@@ -13,7 +13,7 @@ inline constexpr uint32_t kNoLayer = UINT32_MAX;
 
 // One sequence of the step.
 struct StepEntry {
-  uint32_t slot;     // of the sequence; kPaddingSlot: rows that are not stored
+  uint32_t slot;  // of the sequence; kPaddingSlot: rows that are not stored
   uint32_t n_new, n_draft;
   uint32_t row;      // of its first new token in the step's tensors
   uint32_t classes;  // first of its EntryClass records
@@ -25,9 +25,9 @@ struct StepEntry {
 
 // One sequence in one layer class. A long step packs the tokens that age within it: they never reach the pages.
 struct EntryClass {
-  uint64_t persist_from = 0;  // new tokens from here on (and sinks) go to pages
-  uint64_t packed_end = 0;    // of the sequence once the step is committed
-  uint64_t first_start = 0;   // start of the first block that the step packs
+  uint64_t persist_from = 0;               // new tokens from here on (and sinks) go to pages
+  uint64_t packed_end = 0;                 // of the sequence once the step is committed
+  uint64_t first_start = 0;                // start of the first block that the step packs
   uint32_t first_block = 0, n_blocks = 0;  // in Step::blocks
   bool uses_scratch = false;               // the new tokens are read from the step's scratch
   uint64_t vote_offset = 0;                // in Step::chunk_votes, of the token at the sequence's packed_end

@@ -24,12 +24,14 @@ void Cache::check_requests(std::span<const StepRequest> requests) const {
       throw Error(Status::kInvalid, "the step has more than max_step_tokens = %u new tokens", config.max_step_tokens);
     if (r.seq == 0) continue;
     if (r.n_draft > r.n_new || r.n_draft >= config.max_rollback)
-      throw Error(Status::kInvalid, "entries[%zu].n_draft is %u, allowed: at most n_new = %u and less than max_rollback = %u",
-                  i, r.n_draft, r.n_new, config.max_rollback);
+      throw Error(Status::kInvalid,
+                  "entries[%zu].n_draft is %u, allowed: at most n_new = %u and less than max_rollback = %u", i,
+                  r.n_draft, r.n_new, config.max_rollback);
     const Sequence& seq = sequences_[idle_slot_of(r.seq)];
     if (seq.length + r.n_new > config.max_tokens)
       throw Error(Status::kNoSpace, "entries[%zu]: %llu tokens + %u new exceed max_tokens = %llu", i,
-                  static_cast<unsigned long long>(seq.length), r.n_new, static_cast<unsigned long long>(config.max_tokens));
+                  static_cast<unsigned long long>(seq.length), r.n_new,
+                  static_cast<unsigned long long>(config.max_tokens));
     for (size_t j = 0; j < i; ++j)
       if (requests[j].seq == r.seq)
         throw Error(Status::kInvalid, "entries[%zu] and entries[%zu] name the same sequence", j, i);
@@ -57,8 +59,8 @@ void Cache::plan_entry(Step& step, const StepEntry& e, std::span<uint64_t> units
     if (is_long(e)) {
       const uint64_t keep_from = plan_.keep_from(c, sure_end), n_packed = plan_.aged_blocks(c, ec.packed_end, sure_end);
       // Blocks that a window has already left behind are not written at all.
-      const uint64_t n_gone =
-          keep_from > ec.packed_end ? std::min((keep_from - ec.packed_end) / kBlockTokens, n_packed) : 0;
+      const uint64_t n_gone = keep_from > ec.packed_end ? std::min((keep_from - ec.packed_end) / kBlockTokens, n_packed)
+                                                        : 0;
       ec.first_start = ec.packed_end + n_gone * kBlockTokens;
       ec.n_blocks = static_cast<uint32_t>(n_packed - n_gone);
       ec.packed_end += n_packed * kBlockTokens;
@@ -121,7 +123,8 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
   }
   if (!pool_.can_allocate(units_))
     throw Error(Status::kNoSpace, "the pool has no room for this step: %llu of %llu bytes are in use",
-                static_cast<unsigned long long>(pool_.bytes_in_slabs()), static_cast<unsigned long long>(pool_.arena_bytes()));
+                static_cast<unsigned long long>(pool_.bytes_in_slabs()),
+                static_cast<unsigned long long>(pool_.arena_bytes()));
 
   std::fill(step.progress.begin(), step.progress.end(), LayerProgress::kWaiting);
   std::fill(step.scratch_layer.begin(), step.scratch_layer.end(), kNoLayer);
@@ -151,7 +154,8 @@ void Cache::close_step(Step& step) {
 
 void Cache::end(uint64_t id) {
   Step& step = steps_[step_slot(id)];
-  const bool stores = std::any_of(step.entries.begin(), step.entries.end(), [](const StepEntry& e) { return e.slot != kPaddingSlot; });
+  const bool stores = std::any_of(step.entries.begin(), step.entries.end(),
+                                  [](const StepEntry& e) { return e.slot != kPaddingSlot; });
   for (uint32_t l = 0; stores && l < plan_.layers.size(); ++l)
     if (plan_.layers[l].owns && step.progress[l] == LayerProgress::kWaiting)
       throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l);
@@ -168,7 +172,8 @@ void Cache::end(uint64_t id) {
       ClassState& s = seq.classes[i];
       const uint64_t old_page = s.packed_end / kPageTokens;
       for (uint32_t b = 0; b < ec.n_blocks; ++b)
-        s.blocks.push_back({ec.first_start + uint64_t{b} * kBlockTokens, step.blocks[ec.first_block + b], 0, kBlockTokens});
+        s.blocks.push_back(
+            {ec.first_start + uint64_t{b} * kBlockTokens, step.blocks[ec.first_block + b], 0, kBlockTokens});
       s.packed_end = ec.packed_end;
       release_pages(c, s, seq.length, old_page, s.packed_end / kPageTokens + 1);
       if (c.votes && e.n_sure() > plan_.config.max_rollback) {
@@ -188,7 +193,8 @@ void Cache::abort(uint64_t id) {
     if (e.slot == kPaddingSlot) continue;
     Sequence& seq = sequences_[e.slot];
     for (uint32_t i = 0; i < plan_.classes.size(); ++i)
-      release_pages(plan_.classes[i], seq.classes[i], seq.length, seq.length / kPageTokens, seq.classes[i].pages.size());
+      release_pages(plan_.classes[i], seq.classes[i], seq.length, seq.length / kPageTokens,
+                    seq.classes[i].pages.size());
   }
   close_step(step);
 }

@@ -31,7 +31,7 @@ namespace oscar {
 
 inline constexpr uint32_t kBlockTokens = 128;
 inline constexpr uint32_t kPageTokens = 16;
-inline constexpr uint32_t kDimUnit = 32;       // dims are padded to the K step of the integer MMA
+inline constexpr uint32_t kDimUnit = 32;  // dims are padded to the K step of the integer MMA
 inline constexpr uint32_t kMaxHeadDim = 256;
 
 struct BlockHeader {
@@ -45,8 +45,8 @@ static_assert(sizeof(BlockHeader) == 16);
 // What determines a block's size: geometry and profile of a KV head.
 struct BlockShape {
   uint32_t key_dim, value_dim;
-  uint32_t n_refined;                // h: 0 .. 128
-  uint32_t key_plane, value_plane;   // bits that refinement adds: 0, 1 or 2
+  uint32_t n_refined;               // h: 0 .. 128
+  uint32_t key_plane, value_plane;  // bits that refinement adds: 0, 1 or 2
   bool operator==(const BlockShape&) const = default;
 };
 

@@ -138,10 +138,12 @@ uint64_t calibration_fingerprint(const Calibration& calibration) {
 }
 
 std::vector<uint8_t> Calibration::serialize() const {
-  std::vector<uint8_t> bytes;
-  const auto append = [&](const void* piece, size_t size) {
-    const auto first = static_cast<const uint8_t*>(piece);
-    bytes.insert(bytes.end(), first, first + size);
+  size_t size = sizeof fingerprint_, at = 0;
+  write_contents(*this, [&](const void*, size_t piece_size) { size += piece_size; });
+  std::vector<uint8_t> bytes(size);
+  const auto append = [&](const void* piece, size_t piece_size) {
+    std::memcpy(bytes.data() + at, piece, piece_size);
+    at += piece_size;
   };
   write_contents(*this, append);
   append(&fingerprint_, sizeof fingerprint_);  // the fingerprint is the checksum of the contents

@@ -52,7 +52,7 @@ inline constexpr PaleyTable<12> kPaley12;
 inline constexpr PaleyTable<20> kPaley20;
 
 // 1/sqrt(d) in FP32, the factor that ends the transform.
-OSCAR_HD constexpr float hadamard_factor(uint32_t dim) { return static_cast<float>(1.0 / __builtin_sqrt(dim)); }
+OSCAR_HD inline float hadamard_factor(uint32_t dim) { return static_cast<float>(1.0 / __builtin_sqrt(dim)); }
 
 // +1 or -1: entry (row, column) of H_d before the factor.
 int hadamard_sign(uint32_t dim, uint32_t row, uint32_t column);

@@ -18,10 +18,10 @@ struct LinearMap {
 };
 
 struct HeadTransform {
-  LinearMap key;           // F
-  LinearMap query;         // F^-T
-  LinearMap value;         // F_v
-  LinearMap value_inverse; // F_v^-1
+  LinearMap key;            // F
+  LinearMap query;          // F^-T
+  LinearMap value;          // F_v
+  LinearMap value_inverse;  // F_v^-1
   // Rounding metric M = F^-1 E[q q^T] F^-T = R R^T, R upper triangular; null: no shaped rounding.
   const float* metric_root = nullptr;   // [dim][dim] row-major: R
   const float* metric_ratio = nullptr;  // [dim][dim] row-major: ratio[i][j] = R[j][i] / R[i][i] for j < i

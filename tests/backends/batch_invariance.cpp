@@ -9,7 +9,9 @@ namespace {
 
 constexpr uint32_t kProblems = 150;
 
-bool same_bits(const float* a, const float* b, uint64_t n) { return std::memcmp(a, b, n * sizeof(float)) == 0; }
+bool same_bits(const float* a, const float* b, uint64_t n) {
+  return n == 0 || std::memcmp(a, b, n * sizeof(float)) == 0;
+}
 
 // The work of the new tokens [begin, begin + n) alone, the new tokens before them being part of the cache.
 AttendWork slice_tokens(AttendWork work, uint32_t begin, uint32_t n) {

@@ -31,11 +31,11 @@ inline oscar_tensor tensor(uint8_t* data, std::initializer_list<int64_t> shape) 
   return t;
 }
 
-#define OSCAR_OK_(call)                                   \
-  do {                                                    \
-    const oscar_status status_ = (call);                  \
-    INFO(oscar_last_error());                             \
-    REQUIRE(oscar_status_name(status_) == std::string("OSCAR_OK")); \
+#define OSCAR_OK_(call)                                                                                                \
+  do {                                                                                                                 \
+    const oscar_status status_ = (call);                                                                               \
+    INFO(oscar_last_error());                                                                                          \
+    REQUIRE(oscar_status_name(status_) == std::string("OSCAR_OK"));                                                    \
   } while (0)
 
 inline float to_bf16(float x) {

@@ -107,10 +107,12 @@ TEST_CASE("an accepted tree path is as if only its tokens had been appended") {
     for (uint32_t layer = 0; layer < g.n_layers; ++layer)
       for (size_t i = 0; i < path.size(); ++i)
         for (size_t d = 0; d < row; ++d)
-          REQUIRE(std::abs(with.out[(layer * n + path[i]) * row + d] - without.out[(layer * kept.size() + i) * row + d]) < 1e-5f);
+          REQUIRE(std::abs(with.out[(layer * n + path[i]) * row + d] -
+                           without.out[(layer * kept.size() + i) * row + d]) < 1e-5f);
     const std::vector<float> x = scores_of(tree, a, 1, 1), y = scores_of(plain, b, 1, 1);
     for (size_t t = 0; t < x.size(); ++t) REQUIRE((x[t] == y[t] || std::abs(x[t] - y[t]) < 1e-5f));
-    for (uint32_t head = 0; head < g.n_kv_heads; ++head) REQUIRE(same_bits(keys_of(tree, a, head), keys_of(plain, b, head)));
+    for (uint32_t head = 0; head < g.n_kv_heads; ++head)
+      REQUIRE(same_bits(keys_of(tree, a, head), keys_of(plain, b, head)));
   }
   CHECK(tree.stats().n_packed_tokens > 0);
 }

@@ -45,7 +45,8 @@ TEST_CASE("feeding in steps of any size up to 128 gives the same blocks") {
     for (uint64_t t = 0; t < n; t += chunk) run_step(cache, g, seq, range(t, std::min(chunk, n - t)));
     run_step(cache, g, seq, range(n, 1));
     std::vector<float> k(n * 64), v(n * 64);
-    const oscar_tensor kt = tensor(k.data(), {static_cast<int64_t>(n), 64}), vt = tensor(v.data(), {static_cast<int64_t>(n), 64});
+    const oscar_tensor kt = tensor(k.data(), {static_cast<int64_t>(n), 64}),
+                       vt = tensor(v.data(), {static_cast<int64_t>(n), 64});
     OSCAR_OK_(oscar_read(cache, seq, 0, 1, 0, 300, nullptr, nullptr));
     oscar_tensor kk = kt, vv = vt;
     kk.shape[0] = vv.shape[0] = 500;
@@ -114,8 +115,18 @@ TEST_CASE("layers that share keys read the owner's, in long steps too") {
   oscar_cache_config config = config_of(g, "2bit");
   std::vector<oscar_layer_config> layers(3);
   for (uint32_t i = 0; i < 3; ++i)
-    layers[i] = {sizeof(oscar_layer_config), OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT,
-                 OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, i == 2 ? 0 : OSCAR_DEFAULT, 0};
+    layers[i] = {sizeof(oscar_layer_config),
+                 OSCAR_DEFAULT,
+                 OSCAR_DEFAULT,
+                 OSCAR_DEFAULT,
+                 OSCAR_DEFAULT,
+                 OSCAR_DEFAULT,
+                 OSCAR_DEFAULT,
+                 OSCAR_DEFAULT,
+                 OSCAR_DEFAULT,
+                 OSCAR_DEFAULT,
+                 i == 2 ? 0 : OSCAR_DEFAULT,
+                 0};
   config.layers = layers.data();
   config.n_layer_configs = 3;
   Cache cache(config);

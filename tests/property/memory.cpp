@@ -77,7 +77,8 @@ TEST_CASE("bits per element at 1K, 8K, 32K and 128K are those predicted; 2-bit, 
     const oscar_step step = begin(cache, {{seq, 1, 0}});
     const oscar_cache_stats s = cache.stats();
     const oscar_cache_report r = check(config, context);
-    MESSAGE("context " << context << ": " << s.bits_per_element << " bits per element, blocks alone " << r.block_bits_per_element);
+    MESSAGE("context " << context << ": " << s.bits_per_element << " bits per element, blocks alone "
+                       << r.block_bits_per_element);
     CHECK(s.bytes_sequences == r.bytes_sequences);
     CHECK(s.bits_per_element == doctest::Approx(r.bits_per_element).epsilon(1e-12));
     last = s.bits_per_element;

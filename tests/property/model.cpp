@@ -27,7 +27,8 @@ struct Options {
 
 class Model {
  public:
-  Model(const Options& o, uint64_t seed) : options_(o), random_(seed), layers_(o.geometry.n_layers), config_(make_config()), cache_(config_) {}
+  Model(const Options& o, uint64_t seed)
+      : options_(o), random_(seed), layers_(o.geometry.n_layers), config_(make_config()), cache_(config_) {}
 
   void run(uint64_t n_operations) {
     for (operation_ = 0; operation_ < n_operations; ++operation_) {
@@ -50,8 +51,8 @@ class Model {
     oscar_cache_config c = config_of(options_.geometry, options_.profile);
     for (uint32_t i = 0; i < c.n_layers; ++i) {
       oscar_layer_config& l = layers_[i];
-      l = {sizeof l, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT,
-           OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, 0};
+      l = {sizeof l,      OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT,
+           OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, 0};
       if (i == options_.windowed_layer) l.window = options_.window;
       if (i == options_.exact_layer) l.storage = OSCAR_STORAGE_EXACT;
     }
@@ -115,14 +116,16 @@ class Model {
       return;
     }
     OSCAR_OK_(status);
-    sequences_[child].tokens.assign(sequences_[parent].tokens.begin(), sequences_[parent].tokens.begin() + static_cast<std::ptrdiff_t>(n));
+    sequences_[child].tokens.assign(sequences_[parent].tokens.begin(),
+                                    sequences_[parent].tokens.begin() + static_cast<std::ptrdiff_t>(n));
     check_contents(child);
   }
 
   void truncate() {
     const oscar_seq seq = any();
     auto& tokens = sequences_[seq].tokens;
-    const uint64_t n = chance(50) ? pick(tokens.size() + 1) : tokens.size() - std::min<uint64_t>(tokens.size(), pick(9));
+    const uint64_t n = chance(50) ? pick(tokens.size() + 1)
+                                  : tokens.size() - std::min<uint64_t>(tokens.size(), pick(9));
     const oscar_status status = oscar_seq_truncate(cache_, seq, n);
     if (refused_by_window(status)) return;
     OSCAR_OK_(status);
@@ -167,7 +170,8 @@ class Model {
 
     const bool aborts = chance(10);
     const uint32_t checked_layer = static_cast<uint32_t>(pick(options_.geometry.n_layers));
-    const uint32_t n_layers = aborts ? static_cast<uint32_t>(pick(options_.geometry.n_layers + 1)) : options_.geometry.n_layers;
+    const uint32_t n_layers = aborts ? static_cast<uint32_t>(pick(options_.geometry.n_layers + 1))
+                                     : options_.geometry.n_layers;
     LayerInput checked_in;
     LayerOutput checked_out;
     for (uint32_t layer = 0; layer < n_layers; ++layer) {
@@ -255,7 +259,8 @@ class Model {
     CHECK(error < 0.2 * energy);
   }
 
-  void check_attention(const oscar_step_entry& e, uint32_t row0, uint32_t layer, const LayerInput& in, const LayerOutput& out) {
+  void check_attention(const oscar_step_entry& e, uint32_t row0, uint32_t layer, const LayerInput& in,
+                       const LayerOutput& out) {
     const Geometry& g = options_.geometry;
     const uint32_t i = static_cast<uint32_t>(pick(e.n_new)), q_head = static_cast<uint32_t>(pick(g.n_q_heads));
     const uint32_t row = row0 + i, head = q_head / (g.n_q_heads / g.n_kv_heads);
@@ -271,8 +276,10 @@ class Model {
     const uint64_t first = position + 1 > window ? position + 1 - window : 0;
     Rows rows = read(e.seq, layer, head, std::min(first, base), base - std::min(first, base));
     for (uint32_t t = 0; t <= i; ++t) {
-      for (uint32_t d = 0; d < g.key_dim; ++d) rows.k.push_back(to_bf16(in.k[(uint64_t{row0 + t} * g.n_kv_heads + head) * g.key_dim + d]));
-      for (uint32_t d = 0; d < g.value_dim; ++d) rows.v.push_back(to_bf16(in.v[(uint64_t{row0 + t} * g.n_kv_heads + head) * g.value_dim + d]));
+      for (uint32_t d = 0; d < g.key_dim; ++d)
+        rows.k.push_back(to_bf16(in.k[(uint64_t{row0 + t} * g.n_kv_heads + head) * g.key_dim + d]));
+      for (uint32_t d = 0; d < g.value_dim; ++d)
+        rows.v.push_back(to_bf16(in.v[(uint64_t{row0 + t} * g.n_kv_heads + head) * g.value_dim + d]));
     }
     const float* q = in.q.data() + (uint64_t{row} * g.n_q_heads + q_head) * g.key_dim;
     const uint64_t n = rows.k.size() / g.key_dim, skip = first > base ? first - base : 0;
@@ -316,7 +323,8 @@ uint64_t from_environment(const char* name, uint64_t fallback) {
 }
 
 void run_model(const Options& options) {
-  const uint64_t n = from_environment("OSCAR_PROPERTY_OPERATIONS", 2500), seed = from_environment("OSCAR_PROPERTY_SEED", 1);
+  const uint64_t n = from_environment("OSCAR_PROPERTY_OPERATIONS", 2500),
+                 seed = from_environment("OSCAR_PROPERTY_SEED", 1);
   INFO("OSCAR_PROPERTY_OPERATIONS=" << n << " OSCAR_PROPERTY_SEED=" << seed);
   Model(options, seed).run(n);
 }

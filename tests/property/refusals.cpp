@@ -10,11 +10,11 @@ namespace {
 
 bool says(const char* text) { return std::string(oscar_last_error()).find(text) != std::string::npos; }
 
-#define REFUSED(call, status, text)                                             \
-  do {                                                                          \
-    CHECK(oscar_status_name(call) == std::string(oscar_status_name(status)));   \
-    INFO("last error: " << oscar_last_error());                                 \
-    CHECK(says(text));                                                          \
+#define REFUSED(call, status, text)                                                                                    \
+  do {                                                                                                                 \
+    CHECK(oscar_status_name(call) == std::string(oscar_status_name(status)));                                          \
+    INFO("last error: " << oscar_last_error());                                                                        \
+    CHECK(says(text));                                                                                                 \
   } while (0)
 
 oscar_status create(const std::function<void(oscar_cache_config&)>& change) {
@@ -92,7 +92,8 @@ TEST_CASE("tensors of the wrong shape, dtype, stride or device are refused, and 
   refused([](auto& a) { a.v.dtype_bits = 64; }, OSCAR_E_INVALID, "v: dtype code 2, 64 bits");
   refused([](auto& a) { a.out.data = nullptr; }, OSCAR_E_INVALID, "out: data is NULL");
   refused([](auto& a) { a.q.device_type = OSCAR_DEVICE_CUDA; }, OSCAR_E_UNSUPPORTED, "q: device type is 2");
-  refused([](auto& a) { a.k.stride[0] = 128, a.k.stride[1] = 64, a.k.stride[2] = 2; }, OSCAR_E_INVALID, "must be dense");
+  refused([](auto& a) { a.k.stride[0] = 128, a.k.stride[1] = 64, a.k.stride[2] = 2; }, OSCAR_E_INVALID,
+          "must be dense");
   refused([](auto& a) { a.out.stride[0] = 0, a.out.stride[1] = 64, a.out.stride[2] = 1; }, OSCAR_E_INVALID, "overlap");
   refused([](auto& a) { a.k.data = static_cast<char*>(a.k.data) + 1; }, OSCAR_E_INVALID, "not aligned");
   refused([](auto& a) { a.layer = 2; }, OSCAR_E_INVALID, "layer is 2");
@@ -177,9 +178,9 @@ TEST_CASE("steps are refused as a whole") {
   REFUSED(oscar_seq_truncate(cache, seq, 3), OSCAR_E_STATE, "in an open step");
   OSCAR_OK_(oscar_step_abort(cache, step));
   REFUSED(oscar_step_abort(cache, step), OSCAR_E_NOT_FOUND, "has ended");
-  const uint32_t descending[] = {3, 2};
+  const uint32_t descending[] = {3, 2}, beyond[] = {2, 500};
   REFUSED(oscar_seq_accept(cache, seq, 396, 2, descending), OSCAR_E_INVALID, "ascending");
-  REFUSED(oscar_seq_accept(cache, seq, 10, 2, descending + 1), OSCAR_E_INVALID, "indices[1]");
+  REFUSED(oscar_seq_accept(cache, seq, 10, 2, beyond), OSCAR_E_INVALID, "indices[1]");
   const uint32_t first[] = {0};
   REFUSED(oscar_seq_accept(cache, seq, 10, 1, first), OSCAR_E_STATE, "no drafts");
   CHECK(cache.length(seq) == 400);

@@ -243,7 +243,7 @@ def compare_case(r, counts):
         n_equal = (codes == stored_codes).sum()
         counts["shaped" if metric is not None else "plain"] += np.array([n_equal, codes.size])
         same_rows = (codes == stored_codes).all(1)
-        off = np.abs(stored_scales / scales - 1)[same_rows].max()
+        off = np.abs(stored_scales / scales - 1)[same_rows].max(initial=0)
         check(off <= 1 / 32 + 1e-5, f"{name} scale off by {off:.4f}")
         check(2.0 ** np.floor(np.log2(grid(scales.max()))) == scale_base, f"{name} scale base {scale_base}")
         line += f" | {name}: {codes.size - n_equal} of {codes.size} codes differ"

@@ -33,8 +33,8 @@ TEST_CASE("the slots hold every token once, the h highest votes first, both part
 TEST_CASE("counted votes are the sum over the queries of the recent window, in any cut") {
   const uint32_t n_recent = 20, rollback = 4, n_tokens = 150;
   const VoteLayout layout(n_recent, rollback);
-  std::vector<float> memory(layout.floats());
-  const VoteArea area{memory.data(), layout};
+  std::vector<float> memory(layout.bytes() / sizeof(float) + 1);
+  const VoteArea area{reinterpret_cast<uint8_t*>(memory.data()), layout};
   std::vector<double> want(n_tokens, 0.0);
   std::mt19937 random(9);
   const uint64_t first = 30;  // tokens before are decided
@@ -42,7 +42,7 @@ TEST_CASE("counted votes are the sum over the queries of the recent window, in a
     area.score(0, query) = 0.0f;
     for (uint64_t token = query > n_recent + rollback ? query - n_recent - rollback : 0; token < query; ++token) {
       const float vote = static_cast<float>(random() % 100);
-      area.vote(query, token) = vote;
+      area.vote(query, token) = f32_to_f16(vote);
       if (token >= first && token + n_recent >= query) want[token] += vote;
     }
     area.count(0, query, first, n_recent);

@@ -74,7 +74,9 @@ class Stats:
     #: As in :class:`Report`, for all sequences.
     bytes_sequences: int
     bytes_fixed: int
-    #: Of capacity_bytes, in empty slabs.
+    #: Capacity in slabs that hold something of a sequence: bytes_sequences and free places for more of the same kind.
+    bytes_slabs: int
+    #: Capacity in empty slabs, free for anything.
     bytes_free: int
     #: 8 bytes_sequences / elements of n_tokens; 0 without tokens.
     bits_per_element: float

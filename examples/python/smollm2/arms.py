@@ -10,7 +10,7 @@ import numpy as np
 import oscar
 
 # The stress windows of the project's quality protocol: nearly everything that attention reads is really two bits.
-STRESS = {"n_sink": 4, "n_recent": 32, "max_rollback": 32}
+STRESS = {"n_sink": 4, "n_recent": 32}
 
 
 def cache_config(model, profile, max_tokens, max_step_tokens):

@@ -29,6 +29,7 @@ class Tokenizer:
         return self._bpe.decode(tokens, skip_special_tokens=True)
 
     def chat(self, prompt):
-        """The tokens of a first turn, up to where the assistant's answer starts (ChatML, as in the model's template)."""
-        turns = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
-        return self.encode(turns)
+        """The tokens of a first turn up to where the answer starts, as in the model's template (ChatML)."""
+        turns = [("system", SYSTEM), ("user", prompt)]
+        text = "".join(f"<|im_start|>{role}\n{words}<|im_end|>\n" for role, words in turns)
+        return self.encode(text + "<|im_start|>assistant\n")

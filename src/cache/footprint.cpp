@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cache/cache.h"
+#include "cache/host_engine.h"
 
 namespace oscar {
 
@@ -27,6 +28,7 @@ Footprint::Footprint(const CachePlan& plan, const Backend& backend) {
   max_pages = (config.max_tokens + kPageTokens - 1) / kPageTokens;
   max_entries = std::min<uint64_t>(config.max_sequences, step_tokens);
   max_step_blocks = (step_tokens / kBlockTokens + max_entries * (undecided / kBlockTokens + 1)) * n_classes;
+  max_aged_blocks = max_entries * (undecided / kBlockTokens + 1) * n_classes;
   group_rows = max_group * step_tokens;
   row_floats = row_dims * step_tokens;
   vote_floats = (kMaxVoters + config.max_rollback) * (undecided + step_tokens);
@@ -39,25 +41,16 @@ Footprint::Footprint(const CachePlan& plan, const Backend& backend) {
 uint64_t Footprint::fixed_bytes(const CachePlan& plan, uint64_t calibration_bytes) const {
   const CacheConfig& config = plan.config;
   const uint64_t n_classes = plan.classes.size(), n_sequences = uint64_t{config.max_sequences} + 1;
-  uint64_t heads = 0, layers = 0, per_sequence = n_classes * sizeof(ClassState);
-  for (const LayerClass& c : plan.classes) {
-    heads += c.heads();
-    layers += c.n_layers;
+  uint64_t per_sequence = n_classes * sizeof(ClassState);
+  for (const LayerClass& c : plan.classes)
     per_sequence += max_pages * sizeof(Unit) + (c.exact ? 0 : max_blocks * sizeof(BlockEntry));
-  }
   const uint64_t per_step = config.max_step_tokens * sizeof(StepEntry) + max_entries * n_classes * sizeof(EntryClass) +
                             max_step_blocks * sizeof(Unit) + plan.layers.size() * sizeof(LayerProgress) +
-                            plan.n_scratch * (scratch_elements * sizeof(uint16_t) +
-                                              max_kv_heads * chunk_tokens * sizeof(float) + sizeof(uint32_t));
-  const uint64_t tables = n_sequences * sizeof(Sequence) + config.max_sequences * per_sequence +
-                          config.max_open_steps * (sizeof(Step) + per_step) +
-                          n_classes *
-                              (sizeof(std::pmr::vector<const HeadTransform*>) + sizeof(std::pmr::vector<uint32_t>)) +
-                          heads * sizeof(const HeadTransform*) + layers * sizeof(uint32_t);
-  const uint64_t workspace = max_blocks * sizeof(BlockSpan) + (max_pages + 2) * sizeof(RowSpan) +
-                             (2 * row_floats + group_rows + max_group + vote_floats) * sizeof(float) +
-                             n_classes * 3 * sizeof(uint64_t) + backend_scratch_bytes;
-  return sizeof(Cache) + tables + workspace + calibration_bytes +
+                            plan.n_scratch * sizeof(uint32_t);
+  const uint64_t jobs = n_classes * 3 * sizeof(uint64_t) + max_aged_blocks * sizeof(PackJob) +
+                        max_entries * n_classes * (sizeof(CountJob) + sizeof(SideJob));
+  return sizeof(Cache) + n_sequences * sizeof(Sequence) + config.max_sequences * per_sequence +
+         config.max_open_steps * (sizeof(Step) + per_step) + jobs + HostEngine::bytes(plan, *this) + calibration_bytes +
          Pool::bookkeeping_bytes(plan.pool_units(), plan.main_kind(), config.capacity_bytes);
 }
 

@@ -10,8 +10,9 @@ namespace oscar {
 struct Footprint {
   uint64_t max_blocks = 0;  // of one sequence in one class
   uint64_t max_pages = 0;
-  uint64_t max_entries = 0;  // of a step, padding aside
-  uint64_t max_step_blocks = 0;
+  uint64_t max_entries = 0;      // of a step, padding aside
+  uint64_t max_step_blocks = 0;  // reserved by a long step
+  uint64_t max_aged_blocks = 0;  // packed by one begin
   uint32_t max_kv_heads = 0, max_group = 0;
   uint64_t row_floats = 0;  // query or output rows of one KV head, for a whole step
   uint64_t group_rows = 0;  // max_group * max_step_tokens

@@ -1,9 +1,9 @@
 // What the cache holds: statistics, capacity, read-back, scores.
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "cache/cache.h"
+#include "cache/host_engine.h"
 #include "format/error.h"
 
 namespace oscar {
@@ -43,9 +43,10 @@ CacheStats Cache::stats() const {
     stats.n_blocks += pool_.units_in_use(CachePlan::kind(c, UnitKind::kBlocks));
     stats.n_exact_pages += pool_.units_in_use(CachePlan::kind(c, UnitKind::kPage));
   }
-  stats.n_non_finite = n_non_finite_;
+  stats.n_non_finite = engine_->n_non_finite();
   stats.bytes_sequences = pool_.bytes_in_use() + tables;
-  stats.bytes_fixed = sizeof(Cache) + memory_.bytes() - pool_.arena_bytes() + calibration_->bytes();
+  stats.bytes_fixed = sizeof(Cache) + sizeof(HostEngine) + memory_.bytes() - pool_.arena_bytes() +
+                      calibration_->bytes();
   stats.bytes_slabs = pool_.bytes_in_slabs();
   stats.bytes_free = pool_.bytes_free();
   const double elements = static_cast<double>(stats.n_tokens) * static_cast<double>(plan_.elements_per_token());
@@ -83,74 +84,21 @@ void Cache::read(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uin
                  const TensorView& v) const {
   const Sequence& seq = sequences_[slot_of(id)];
   check_range(first, n, seq.length);
-  const LayerPlan& l = plan_.layers[layer];
-  const LayerClass& c = class_of(layer);
-  const ClassState& s = seq.classes[l.layer_class];
-  const uint32_t index = head_index(c, l, head);
-  if (n > 0 && first < s.kept_from)
+  const uint64_t kept_from = seq.classes[plan_.layers[layer].layer_class].kept_from;
+  if (n > 0 && first < kept_from)
     throw Error(Status::kState, "the window of layer %u has dropped the tokens before %llu", layer,
-                static_cast<unsigned long long>(s.kept_from));
-  auto store = [&](uint64_t token, const float* key, const float* value) {
-    if (k) store_row(k, token - first, 0, c.key_dim, key);
-    if (v) store_row(v, token - first, 0, c.value_dim, value);
-  };
-
-  float key[kMaxHeadDim], value[kMaxHeadDim];
-  for (uint64_t token = first; token < first + n; ++token) {
-    if (!c.exact && token >= c.n_sink && token < s.packed_end) continue;
-    const RowPointers row = row_at(c, s.pages[token / kPageTokens], index, token);
-    for (uint32_t d = 0; d < c.key_dim; ++d) key[d] = bf16_to_f32(row.key[d]);
-    for (uint32_t d = 0; d < c.value_dim; ++d) value[d] = bf16_to_f32(row.value[d]);
-    store(token, key, value);
-  }
-
-  std::vector<float> keys(kBlockTokens * c.key_dim), values(kBlockTokens * c.value_dim);
-  std::vector<std::max_align_t> scratch(backend_.scratch_bytes(c.key_dim, c.value_dim, 1) / sizeof(std::max_align_t) +
-                                        5);
-  void* aligned = scratch.data();
-  size_t space = scratch.size() * sizeof(std::max_align_t);
-  std::align(64, 1, aligned, space);
-  for (const BlockEntry& b : s.blocks) {
-    const uint64_t begin = std::max(first, b.start + b.first), end = std::min(first + n, b.end());
-    if (begin >= end) continue;
-    backend_.unpack(c.layout, *transforms_[l.layer_class][index], c.key_dim, c.value_dim, block_at(c, b.unit, index),
-                    static_cast<uint32_t>(begin - b.start), static_cast<uint32_t>(end - b.start), keys.data(),
-                    values.data(), aligned);
-    for (uint64_t token = begin; token < end; ++token)
-      store(token, keys.data() + (token - begin) * c.key_dim, values.data() + (token - begin) * c.value_dim);
-  }
+                static_cast<unsigned long long>(kept_from));
+  engine_->read(seq, layer, head, first, n, k, v);
 }
 
 void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
                    const TensorView& out) const {
   const Sequence& seq = sequences_[slot_of(id)];
   check_range(first, n, seq.length);
-  const LayerPlan& l = plan_.layers[layer];
-  const LayerClass& c = class_of(layer);
-  const ClassState& s = seq.classes[l.layer_class];
-  if (!c.votes)
+  if (!class_of(layer).votes)
     throw Error(Status::kState, "layer %u keeps no scores: all or none of its tokens are refined, or it is exact",
                 layer);
-  const uint32_t index = head_index(c, l, head);
-  const VoteArea votes = votes_at(c, s, index);
-  for (uint64_t token = first; token < first + n; ++token) {
-    float score = 0.0f;
-    if (token >= s.packed_end) {
-      score = votes.score(s.side, token);
-      // Votes that can still be rolled back, in query order.
-      for (uint64_t query = std::max(s.counted, token + 1); query < seq.length; ++query)
-        if (query <= token + plan_.config.n_recent) score += f16_to_f32(votes.vote(query, token));
-    }
-    store_row(out, token - first, 0, 1, &score);
-  }
-  const float refined = std::numeric_limits<float>::infinity();
-  for (const BlockEntry& b : s.blocks) {
-    const uint8_t* ids = block_at(c, b.unit, index) + c.layout.ids;
-    for (uint32_t slot = 0; slot < c.layout.h; ++slot) {
-      const uint64_t token = b.start + ids[slot];
-      if (token >= first && token < first + n && token < b.end()) store_row(out, token - first, 0, 1, &refined);
-    }
-  }
+  engine_->scores(seq, layer, head, first, n, out);
 }
 
 }  // namespace oscar

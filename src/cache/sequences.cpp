@@ -1,6 +1,5 @@
 // Opening, closing, forking and cutting sequences.
 #include <algorithm>
-#include <cstring>
 
 #include "cache/cache.h"
 #include "format/error.h"
@@ -139,8 +138,7 @@ uint64_t Cache::fork(uint64_t parent_id, uint64_t n_tokens) {
     to.kept_from = from.kept_from;
     to.side = from.side;
     to.counted = from.counted;
-    if (c.votes)
-      std::memcpy(pool_.data(to.scores), pool_.data(from.scores), c.unit_bytes[static_cast<int>(UnitKind::kScores)]);
+    if (c.votes) engine_->copy_unit(i, UnitKind::kScores, from.scores, to.scores);
   }
   cut(child, n_tokens);
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
@@ -151,8 +149,7 @@ uint64_t Cache::fork(uint64_t parent_id, uint64_t n_tokens) {
     for (uint64_t page = 0; page < from.pages.size(); ++page) {
       if (from.pages[page] == kNoUnit || !page_holds(c, to, n_tokens, page)) continue;
       to.pages[page] = pool_.allocate(kind_of(i, UnitKind::kPage));
-      std::memcpy(pool_.data(to.pages[page]), pool_.data(from.pages[page]),
-                  c.unit_bytes[static_cast<int>(UnitKind::kPage)]);
+      engine_->copy_unit(i, UnitKind::kPage, from.pages[page], to.pages[page]);
     }
     release_pages(c, to, n_tokens, 0, to.pages.size());
   }
@@ -179,36 +176,8 @@ void Cache::accept(uint64_t id, uint64_t base, std::span<const uint32_t> indices
                   "tokens from %llu on are no drafts: they are packed, dropped, or their votes are counted",
                   static_cast<unsigned long long>(base));
   }
-  for (uint32_t c = 0; c < plan_.classes.size(); ++c) move_accepted(plan_.classes[c], seq.classes[c], base, indices);
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c) engine_->move_accepted(c, seq.classes[c], base, indices);
   cut(seq, n_kept);
-}
-
-// Ascending, so that a row is read before it is overwritten.
-void Cache::move_accepted(const LayerClass& c, ClassState& s, uint64_t base, std::span<const uint32_t> indices) {
-  for (uint32_t head = 0; head < c.heads(); ++head) {
-    for (uint64_t i = 0; i < indices.size(); ++i) {
-      const uint64_t from = base + indices[i], to = base + i;
-      if (from == to) continue;
-      const RowPointers source = row_at(c, s.pages[from / kPageTokens], head, from);
-      const RowPointers target = row_at(c, s.pages[to / kPageTokens], head, to);
-      std::memcpy(target.key, source.key, c.key_dim * sizeof(uint16_t));
-      std::memcpy(target.value, source.value, c.value_dim * sizeof(uint16_t));
-    }
-    if (c.votes) move_votes(votes_at(c, s, head), s, base, indices);
-  }
-}
-
-// The accepted tokens and their queries move together: a vote for a moved token moves within its line.
-void Cache::move_votes(const VoteArea& votes, const ClassState& s, uint64_t base, std::span<const uint32_t> indices) {
-  const uint64_t reach = votes.layout.n_line;
-  for (uint64_t i = 0; i < indices.size(); ++i) {
-    const uint64_t from = base + indices[i], to = base + i;
-    if (from == to) continue;
-    votes.score(s.side, to) = votes.score(s.side, from);
-    for (uint64_t token = to > reach ? to - reach : 0; token < base; ++token)
-      votes.vote(to, token) = votes.vote(from, token);
-    for (uint64_t m = 0; m < i; ++m) votes.vote(to, base + m) = votes.vote(from, base + indices[m]);
-  }
 }
 
 void Cache::drop_outside_window(uint32_t i, ClassState& s, uint64_t length) {

@@ -26,19 +26,19 @@ struct StepEntry {
 // One sequence in one layer class. A long step packs the tokens that age within it: they never reach the pages.
 struct EntryClass {
   uint64_t persist_from = 0;               // new tokens from here on (and sinks) go to pages
+  uint64_t old_packed_end = 0;             // of the sequence before begin's packing
   uint64_t packed_end = 0;                 // of the sequence once the step is committed
   uint64_t first_start = 0;                // start of the first block that the step packs
   uint32_t first_block = 0, n_blocks = 0;  // in Step::blocks
   bool uses_scratch = false;               // the new tokens are read from the step's scratch
-  uint64_t vote_offset = 0;                // in Step::chunk_votes, of the token at the sequence's packed_end
+  uint64_t vote_offset = 0;                // in a line of chunk votes, of the token at the sequence's packed_end
 };
 
 enum class LayerProgress : uint8_t { kWaiting, kAppended, kVoted, kPacked };
 
 struct Step {
   explicit Step(std::pmr::memory_resource* memory)
-      : entries(memory), entry_classes(memory), blocks(memory), progress(memory), scratch(memory), chunk_votes(memory),
-        scratch_layer(memory) {}
+      : entries(memory), entry_classes(memory), blocks(memory), progress(memory), scratch_layer(memory) {}
 
   bool open = false;
   uint32_t generation = 0;
@@ -47,10 +47,7 @@ struct Step {
   std::pmr::vector<EntryClass> entry_classes;
   std::pmr::vector<Unit> blocks;             // reserved for the tokens that age within the step
   std::pmr::vector<LayerProgress> progress;  // by layer
-  // The new tokens of one layer at a time, BF16: keys [row][head][dim], then values. One area per scratch number.
-  std::pmr::vector<uint16_t> scratch;
-  std::pmr::vector<float> chunk_votes;       // votes of undecided tokens in a long step: [head][tokens], same areas
-  std::pmr::vector<uint32_t> scratch_layer;  // whose tokens an area holds
+  std::pmr::vector<uint32_t> scratch_layer;  // by area: whose new tokens the engine's scratch holds
 };
 
 }  // namespace oscar

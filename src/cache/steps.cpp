@@ -77,15 +77,38 @@ void Cache::plan_entry(Step& step, const StepEntry& e, std::span<uint64_t> units
   }
 }
 
+// Notes that the next n_blocks blocks of the class are to be packed. Their pages are given back once that is done.
+void Cache::note_packing(uint32_t i, ClassState& s, uint64_t n_blocks) {
+  for (uint64_t b = 0; b < n_blocks; ++b) {
+    PackJob job{};
+    job.layer_class = i;
+    job.block = pool_.allocate(CachePlan::kind(i, UnitKind::kBlocks));
+    job.start = s.packed_end;
+    for (uint32_t p = 0; p < std::size(job.pages); ++p) {
+      const uint64_t page = job.start / kPageTokens + p;
+      job.pages[p] = page < s.pages.size() ? s.pages[page] : kNoUnit;
+    }
+    job.scores = s.scores;
+    job.side = s.side;
+    packs_.push_back(job);
+    s.blocks.push_back({job.start, job.block, 0, kBlockTokens});
+    s.packed_end += kBlockTokens;
+  }
+}
+
 // Takes what plan_entry counted. The pool has been asked: nothing fails here.
 void Cache::reserve_entry(Step& step, const StepEntry& e) {
-  const bool is_big = e.n_sure() > plan_.config.max_rollback;  // its older votes can no longer be rolled back
+  const uint32_t max_rollback = plan_.config.max_rollback;
+  const bool is_big = e.n_sure() > max_rollback;  // its older votes can no longer be rolled back
+  const uint64_t settled = is_big ? e.base : e.base > max_rollback ? e.base - max_rollback : 0;
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
     const LayerClass& c = plan_.classes[i];
     ClassState& s = state_of(e, i);
     EntryClass& ec = step.entry_classes[e.classes + i];
-    const uint64_t settled = e.base > plan_.config.max_rollback ? e.base - plan_.config.max_rollback : 0;
-    if (c.votes) count_votes(c, s, is_big ? e.base : settled);
+    if (c.votes && s.counted < settled) {
+      counts_.push_back({i, s.scores, s.side, s.counted, settled, s.packed_end});
+      s.counted = settled;
+    }
     for (uint64_t page = e.base / kPageTokens; page * kPageTokens < e.end(); ++page) {
       if (!needs_page(c, s, e, ec, page)) continue;
       if (s.pages.size() <= page) s.pages.resize(page + 1, kNoUnit);
@@ -93,8 +116,23 @@ void Cache::reserve_entry(Step& step, const StepEntry& e) {
     }
     for (uint32_t b = 0; b < ec.n_blocks; ++b)
       step.blocks[ec.first_block + b] = pool_.allocate(CachePlan::kind(i, UnitKind::kBlocks));
-    pack_aged(i, s, plan_.aged_blocks(c, s.packed_end, e.base), e.base);
-    if (c.votes && is_big) open_vote_side(c, s, e.base);
+    ec.old_packed_end = s.packed_end;
+    note_packing(i, s, plan_.aged_blocks(c, s.packed_end, e.base));
+    if (c.votes && is_big) sides_.push_back({i, s.scores, s.side, s.packed_end, std::max(s.packed_end, e.base)});
+  }
+}
+
+// Where in a line of chunk votes each long entry has its tokens.
+void Cache::place_chunk_votes(Step& step) {
+  uint64_t offset = 0;
+  for (const StepEntry& e : step.entries) {
+    if (e.slot == kPaddingSlot || !is_long(e)) continue;
+    uint64_t widest = 0;
+    for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
+      step.entry_classes[e.classes + c].vote_offset = offset;
+      if (plan_.classes[c].votes) widest = std::max(widest, e.end() - std::min(e.end(), state_of(e, c).packed_end));
+    }
+    offset += widest;
   }
 }
 
@@ -128,19 +166,24 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
 
   std::fill(step.progress.begin(), step.progress.end(), LayerProgress::kWaiting);
   std::fill(step.scratch_layer.begin(), step.scratch_layer.end(), kNoLayer);
-  uint64_t vote_offset = 0;
+  counts_.clear();
+  packs_.clear();
+  sides_.clear();
   for (const StepEntry& e : step.entries) {
     if (e.slot == kPaddingSlot) continue;
     sequences_[e.slot].in_step = true;
     reserve_entry(step, e);
-    if (!is_long(e)) continue;
-    uint64_t widest = 0;
-    for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
-      step.entry_classes[e.classes + c].vote_offset = vote_offset;
-      if (plan_.classes[c].votes) widest = std::max(widest, e.end() - std::min(e.end(), state_of(e, c).packed_end));
-    }
-    vote_offset += widest;
   }
+  engine_->upkeep({counts_, packs_, sides_});
+  for (const StepEntry& e : step.entries) {
+    for (uint32_t i = 0; e.slot != kPaddingSlot && i < plan_.classes.size(); ++i) {
+      ClassState& s = state_of(e, i);
+      const uint64_t old_end = step.entry_classes[e.classes + i].old_packed_end;
+      if (s.packed_end == old_end) continue;
+      release_pages(plan_.classes[i], s, e.base, old_end / kPageTokens, s.packed_end / kPageTokens + 1);
+    }
+  }
+  place_chunk_votes(step);
   step.open = true;
   ++step.generation;
   return slot | uint64_t{step.generation} << 32;
@@ -152,37 +195,39 @@ void Cache::close_step(Step& step) {
   step.open = false;
 }
 
+void Cache::commit_entry(const Step& step, const StepEntry& e) {
+  Sequence& seq = sequences_[e.slot];
+  seq.length = e.end();
+  const uint64_t sure_end = e.base + e.n_sure();
+  for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
+    const LayerClass& c = plan_.classes[i];
+    const EntryClass& ec = step.entry_classes[e.classes + i];
+    ClassState& s = seq.classes[i];
+    const uint64_t old_page = s.packed_end / kPageTokens;
+    for (uint32_t b = 0; b < ec.n_blocks; ++b)
+      s.blocks.push_back(
+          {ec.first_start + uint64_t{b} * kBlockTokens, step.blocks[ec.first_block + b], 0, kBlockTokens});
+    s.packed_end = ec.packed_end;
+    release_pages(c, s, seq.length, old_page, s.packed_end / kPageTokens + 1);
+    if (c.votes && e.n_sure() > plan_.config.max_rollback) {
+      s.side ^= 1;
+      s.counted = sure_end - plan_.config.max_rollback;
+    }
+    drop_outside_window(i, s, sure_end);
+  }
+}
+
 void Cache::end(uint64_t id) {
-  Step& step = steps_[step_slot(id)];
+  const uint32_t slot = step_slot(id);
+  Step& step = steps_[slot];
   const bool stores = std::any_of(step.entries.begin(), step.entries.end(),
                                   [](const StepEntry& e) { return e.slot != kPaddingSlot; });
   for (uint32_t l = 0; stores && l < plan_.layers.size(); ++l)
     if (plan_.layers[l].owns && step.progress[l] == LayerProgress::kWaiting)
       throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l);
-  for (uint32_t area = 0; area < plan_.n_scratch; ++area) finish_area(step, area);
-
-  for (const StepEntry& e : step.entries) {
-    if (e.slot == kPaddingSlot) continue;
-    Sequence& seq = sequences_[e.slot];
-    seq.length = e.end();
-    const uint64_t sure_end = e.base + e.n_sure();
-    for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
-      const LayerClass& c = plan_.classes[i];
-      const EntryClass& ec = step.entry_classes[e.classes + i];
-      ClassState& s = seq.classes[i];
-      const uint64_t old_page = s.packed_end / kPageTokens;
-      for (uint32_t b = 0; b < ec.n_blocks; ++b)
-        s.blocks.push_back(
-            {ec.first_start + uint64_t{b} * kBlockTokens, step.blocks[ec.first_block + b], 0, kBlockTokens});
-      s.packed_end = ec.packed_end;
-      release_pages(c, s, seq.length, old_page, s.packed_end / kPageTokens + 1);
-      if (c.votes && e.n_sure() > plan_.config.max_rollback) {
-        s.side ^= 1;
-        s.counted = sure_end - plan_.config.max_rollback;
-      }
-      drop_outside_window(i, s, sure_end);
-    }
-  }
+  for (uint32_t area = 0; area < plan_.n_scratch; ++area) finish_area(slot, area);
+  for (const StepEntry& e : step.entries)
+    if (e.slot != kPaddingSlot) commit_entry(step, e);
   close_step(step);
 }
 

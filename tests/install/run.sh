@@ -43,7 +43,7 @@ try_prefix() {
   run "$work/by-pkg-config-static"
 
   for kind in oscar oscar_static; do
-    "$CMAKE" -S "$work/example" -B "$work/by-cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release \
+    "$CMAKE" -G Ninja -S "$work/example" -B "$work/by-cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release \
       -DCMAKE_C_COMPILER="$CC" -DOSCAR_EXAMPLE_LIBRARY=oscar::$kind -DCMAKE_FIND_USE_PACKAGE_REGISTRY=OFF >"$work/cmake.log" 2>&1 &&
       "$CMAKE" --build "$work/by-cmake" >>"$work/cmake.log" 2>&1 || { cat "$work/cmake.log" >&2; fail "oscar::$kind"; }
     run "$work/by-cmake/oscar_example_decode"

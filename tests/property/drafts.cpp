@@ -117,6 +117,43 @@ TEST_CASE("an accepted tree path is as if only its tokens had been appended") {
   CHECK(tree.stats().n_packed_tokens > 0);
 }
 
+TEST_CASE("taking back the newest max_rollback tokens, whoever declared them, takes back their votes") {
+  const Geometry g{1, 4, 2, 64, 64};
+  const oscar_cache_config config = speculative_config(g);
+  Cache cache(config), plain(config);
+  const oscar_seq a = cache.open(), b = plain.open();
+  uint64_t token = 0;
+  for (uint64_t round = 0; round < 300; ++round) {
+    INFO("round " << round << " length " << cache.length(a));
+    run_step(cache, g, a, range(token, 1));
+    run_step(plain, g, b, range(token, 1));
+    ++token;
+    // Nothing may be packed between the tokens that are taken back: that would have come later without them.
+    const uint64_t aged = token > 20 ? (token - 20) % 128 : 0, n = 1 + round % config.max_rollback;
+    if (token > 20 && (aged == 0 || aged + n >= 128)) continue;
+    for (uint64_t i = 0; i < n; ++i) run_step(cache, g, a, range(900000 + 10 * round + i, 1));
+    OSCAR_OK_(oscar_seq_truncate(cache, a, token));
+    REQUIRE(same_bits(scores_of(cache, a, 0, 1), scores_of(plain, b, 0, 1)));
+  }
+  CHECK(cache.stats().n_packed_tokens == 256);
+}
+
+TEST_CASE("a fork goes on as its parent would: same outputs, same votes") {
+  const Geometry g{2, 4, 2, 64, 64};
+  const oscar_cache_config config = speculative_config(g);
+  Cache cache(config);
+  const oscar_seq parent = cache.open();
+  for (uint64_t t = 0; t < 250; ++t) run_step(cache, g, parent, range(t, 1));
+  oscar_seq child = 0;
+  OSCAR_OK_(oscar_seq_fork(cache, parent, 250, &child));
+  REQUIRE(same_bits(scores_of(cache, parent, 1, 0), scores_of(cache, child, 1, 0)));
+  for (uint64_t t = 250; t < 450; ++t) {
+    const LayerOutput x = run_step(cache, g, parent, range(t, 1)), y = run_step(cache, g, child, range(t, 1));
+    REQUIRE(same_bits(x.out, y.out));
+  }
+  REQUIRE(same_bits(scores_of(cache, parent, 1, 0), scores_of(cache, child, 1, 0)));
+}
+
 TEST_CASE("an aborted step leaves no trace in what follows") {
   const Geometry g{2, 4, 2, 64, 64};
   const oscar_cache_config config = speculative_config(g);

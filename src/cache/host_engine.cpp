@@ -1,0 +1,172 @@
+#include "cache/host_engine.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace oscar {
+
+namespace {
+constexpr size_t kScratchAlignment = 64;
+}
+
+HostEngine::HostEngine(const CachePlan& plan, const Footprint& sizes, const Calibration& calibration,
+                       const Backend& backend, const Pool& pool, const std::pmr::vector<Sequence>& sequences,
+                       std::pmr::memory_resource* memory)
+    : plan_(plan), sizes_(sizes), calibration_(calibration), backend_(backend), pool_(pool), sequences_(sequences),
+      memory_(memory), transforms_(memory), class_layers_(memory), scratch_(memory), block_spans_(memory),
+      row_spans_(memory), q_(memory), out_(memory), lse_(memory), sinks_(memory), votes_(memory) {
+  transforms_.resize(plan_.classes.size());
+  class_layers_.resize(plan_.classes.size());
+  for (size_t c = 0; c < plan_.classes.size(); ++c) {
+    transforms_[c].reserve(plan_.classes[c].heads());
+    class_layers_[c].reserve(plan_.classes[c].n_layers);
+  }
+  for (uint32_t l = 0; l < plan_.layers.size(); ++l) {
+    const LayerPlan& layer = plan_.layers[l];
+    if (!layer.owns) continue;
+    class_layers_[layer.layer_class].push_back(l);
+    for (uint32_t h = 0; h < plan_.classes[layer.layer_class].n_kv_heads; ++h)
+      transforms_[layer.layer_class].push_back(&calibration_.head(l, h));
+  }
+  scratch_.reserve(plan_.config.max_open_steps);
+  for (uint32_t i = 0; i < plan_.config.max_open_steps; ++i) {
+    Scratch& s = scratch_.emplace_back(memory);
+    s.rows.resize(plan_.n_scratch * sizes_.scratch_elements);
+    s.votes.resize(plan_.n_scratch * sizes_.max_kv_heads * sizes_.chunk_tokens);
+  }
+  block_spans_.reserve(sizes_.max_blocks);
+  row_spans_.reserve(sizes_.max_pages + 2);
+  q_.resize(sizes_.row_floats);
+  out_.resize(sizes_.row_floats);
+  lse_.resize(sizes_.group_rows);
+  sinks_.resize(sizes_.max_group);
+  votes_.resize(sizes_.vote_floats);
+  backend_scratch_ = memory_->allocate(sizes_.backend_scratch_bytes, kScratchAlignment);
+}
+
+HostEngine::~HostEngine() { memory_->deallocate(backend_scratch_, sizes_.backend_scratch_bytes, kScratchAlignment); }
+
+uint64_t HostEngine::bytes(const CachePlan& plan, const Footprint& sizes) {
+  const uint64_t n_classes = plan.classes.size();
+  uint64_t heads = 0, layers = 0;
+  for (const LayerClass& c : plan.classes) {
+    heads += c.heads();
+    layers += c.n_layers;
+  }
+  const uint64_t tables = n_classes *
+                              (sizeof(std::pmr::vector<const HeadTransform*>) + sizeof(std::pmr::vector<uint32_t>)) +
+                          heads * sizeof(const HeadTransform*) + layers * sizeof(uint32_t) +
+                          sizes.max_blocks * sizeof(BlockSpan) + (sizes.max_pages + 2) * sizeof(RowSpan);
+  const uint64_t scratch = plan.n_scratch * (sizes.scratch_elements * sizeof(uint16_t) +
+                                             sizes.max_kv_heads * sizes.chunk_tokens * sizeof(float));
+  const uint64_t workspace = (2 * sizes.row_floats + sizes.group_rows + sizes.max_group + sizes.vote_floats) *
+                             sizeof(float);
+  return sizeof(HostEngine) + tables + plan.config.max_open_steps * (sizeof(Scratch) + scratch) + workspace +
+         sizes.backend_scratch_bytes;
+}
+
+HostEngine::Part HostEngine::part_of(const Step& step, const StepEntry& e, uint32_t layer) const {
+  const LayerPlan& l = plan_.layers[layer];
+  return {e, step.entry_classes[e.classes + l.layer_class], sequences_[e.slot].classes[l.layer_class], l,
+          plan_.classes[l.layer_class]};
+}
+
+HostEngine::RowPointers HostEngine::row_at(const LayerClass& c, Unit page, uint32_t head_index, uint64_t token) const {
+  uint8_t* head = pool_.data(page) + head_index * c.head_page_bytes;
+  uint16_t* keys = reinterpret_cast<uint16_t*>(head);
+  uint16_t* values = keys + kPageTokens * c.key_dim;
+  const uint64_t row = token % kPageTokens;
+  return {keys + row * c.key_dim, values + row * c.value_dim};
+}
+
+HostEngine::RowPointers HostEngine::scratch_row(uint32_t slot, const Step& step, const Part& p, uint32_t head,
+                                                uint64_t row) {
+  const uint32_t area = plan_.layers[p.layer.kv_source].scratch;
+  uint16_t* keys = scratch_[slot].rows.data() + area * sizes_.scratch_elements;
+  uint16_t* values = keys + uint64_t{step.n_rows} * p.c.n_kv_heads * p.c.key_dim;
+  const uint64_t index = row * p.c.n_kv_heads + head;
+  return {keys + index * p.c.key_dim, values + index * p.c.value_dim};
+}
+
+float* HostEngine::chunk_votes(uint32_t slot, const Part& p, uint32_t head) {
+  return scratch_[slot].votes.data() + (uint64_t{p.layer.scratch} * sizes_.max_kv_heads + head) * sizes_.chunk_tokens +
+         p.ec.vote_offset;
+}
+
+void HostEngine::append(uint32_t slot, const Step& step, uint32_t layer, const TensorView& k, const TensorView& v) {
+  for (const StepEntry& e : step.entries)
+    if (e.slot != kPaddingSlot) append_part(slot, step, part_of(step, e, layer), k, v);
+}
+
+void HostEngine::append_part(uint32_t slot, const Step& step, const Part& p, const TensorView& k, const TensorView& v) {
+  const LayerClass& c = p.c;
+  auto store = [&](uint64_t row, uint32_t head, const RowPointers& to) {
+    load_row_bf16(k, row, head, c.key_dim, to.key);
+    load_row_bf16(v, row, head, c.value_dim, to.value);
+  };
+  for (uint32_t i = 0; i < p.entry.n_new; ++i) {
+    const uint64_t token = p.entry.base + i, row = p.entry.row + i;
+    const bool persists = token >= p.ec.persist_from || token < c.n_sink;
+    for (uint32_t head = 0; head < c.n_kv_heads; ++head) {
+      if (p.ec.uses_scratch) store(row, head, scratch_row(slot, step, p, head, row));
+      if (persists)
+        store(row, head, row_at(c, p.state.pages[token / kPageTokens], head_index(c, p.layer, head), token));
+    }
+  }
+  if (c.votes) clear_votes(slot, p);
+}
+
+void HostEngine::clear_votes(uint32_t slot, const Part& p) {
+  const StepEntry& e = p.entry;
+  const bool is_big = p.is_big(plan_.config.max_rollback);
+  for (uint32_t head = 0; head < p.c.n_kv_heads; ++head) {
+    const VoteArea votes = votes_at(p.c, p.state.scores, head_index(p.c, p.layer, head));
+    // On the side that end commits; the other one may still hold an old token in the same place of the ring.
+    for (uint64_t token = std::max({p.ec.persist_from, p.ec.packed_end, e.base}); token < e.end(); ++token)
+      votes.score(is_big ? p.state.side ^ 1 : p.state.side, token) = 0.0f;
+    const uint64_t first_line = is_big ? e.base + e.n_sure() - plan_.config.max_rollback : e.base;
+    for (uint64_t query = first_line; query < e.end(); ++query)
+      std::fill_n(votes.line(query), votes.layout.n_line, uint16_t{0});
+    if (p.ec.n_blocks == 0) continue;
+    float* chunk = chunk_votes(slot, p, head);
+    for (uint64_t token = p.state.packed_end; token < e.end(); ++token)
+      chunk[token - p.state.packed_end] = token < e.base ? votes.score(p.state.side, token) : 0.0f;
+  }
+}
+
+void HostEngine::copy_unit(uint32_t layer_class, UnitKind kind, Unit from, Unit to) {
+  std::memcpy(pool_.data(to), pool_.data(from), plan_.classes[layer_class].unit_bytes[static_cast<int>(kind)]);
+}
+
+// Ascending, so that a row is read before it is overwritten.
+void HostEngine::move_accepted(uint32_t layer_class, const ClassState& s, uint64_t base,
+                               std::span<const uint32_t> indices) {
+  const LayerClass& c = plan_.classes[layer_class];
+  for (uint32_t head = 0; head < c.heads(); ++head) {
+    for (uint64_t i = 0; i < indices.size(); ++i) {
+      const uint64_t from = base + indices[i], to = base + i;
+      if (from == to) continue;
+      const RowPointers source = row_at(c, s.pages[from / kPageTokens], head, from);
+      const RowPointers target = row_at(c, s.pages[to / kPageTokens], head, to);
+      std::memcpy(target.key, source.key, c.key_dim * sizeof(uint16_t));
+      std::memcpy(target.value, source.value, c.value_dim * sizeof(uint16_t));
+    }
+    if (c.votes) move_votes(votes_at(c, s.scores, head), s, base, indices);
+  }
+}
+
+// The accepted tokens and their queries move together: a vote for a moved token moves within its line.
+void HostEngine::move_votes(const VoteArea& votes, const ClassState& s, uint64_t base,
+                            std::span<const uint32_t> indices) {
+  const uint64_t reach = votes.layout.n_line;
+  for (uint64_t i = 0; i < indices.size(); ++i) {
+    const uint64_t from = base + indices[i], to = base + i;
+    if (from == to) continue;
+    votes.score(s.side, to) = votes.score(s.side, from);
+    for (uint64_t token = to > reach ? to - reach : 0; token < base; ++token)
+      votes.vote(to, token) = votes.vote(from, token);
+    for (uint64_t m = 0; m < i; ++m) votes.vote(to, base + m) = votes.vote(from, base + indices[m]);
+  }
+}
+
+}  // namespace oscar

@@ -1,0 +1,86 @@
+// From exact rows to blocks on the host: at begin for the tokens that have aged, within a long step for those that age
+// there.
+#include <cstring>
+
+#include "cache/host_engine.h"
+#include "importance/choice.h"
+
+namespace oscar {
+
+bool HostEngine::is_shaped(uint32_t layer) const {
+  return plan_.config.writer != Writer::kPlain && calibration_.is_shaped(layer);
+}
+
+// work.key and work.value are set.
+void HostEngine::pack(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block) {
+  const LayerClass& c = plan_.classes[layer_class];
+  work.layout = &c.layout;
+  work.transform = transforms_[layer_class][head_index];
+  work.key_dim = c.key_dim;
+  work.value_dim = c.value_dim;
+  work.shaped = is_shaped(class_layers_[layer_class][head_index / c.n_kv_heads]);
+  work.block = block;
+  slot_order(votes, c.layout.h, work.order);
+  backend_.pack(work, backend_scratch_);
+  BlockHeader header;
+  std::memcpy(&header, block + c.layout.header, sizeof header);
+  n_non_finite_ += header.n_non_finite;
+}
+
+void HostEngine::upkeep(const Upkeep& jobs) {
+  for (const CountJob& job : jobs.counts) {
+    const LayerClass& c = plan_.classes[job.layer_class];
+    for (uint32_t head = 0; head < c.heads(); ++head)
+      for (uint64_t query = job.from; query < job.until; ++query)
+        votes_at(c, job.scores, head).count(job.side, query, job.first, plan_.config.n_recent);
+  }
+  for (const PackJob& job : jobs.packs) {
+    const LayerClass& c = plan_.classes[job.layer_class];
+    for (uint32_t head = 0; head < c.heads(); ++head) {
+      PackWork work;
+      float votes[kBlockTokens] = {};
+      for (uint32_t t = 0; t < kBlockTokens; ++t) {
+        const uint64_t token = job.start + t;
+        const RowPointers row = row_at(c, job.pages[token / kPageTokens - job.start / kPageTokens], head, token);
+        work.key[t] = row.key;
+        work.value[t] = row.value;
+        if (c.votes) votes[t] = votes_at(c, job.scores, head).score(job.side, token);
+      }
+      pack(job.layer_class, head, votes, work, block_at(c, job.block, head));
+    }
+  }
+  for (const SideJob& job : jobs.sides) {
+    const LayerClass& c = plan_.classes[job.layer_class];
+    for (uint32_t head = 0; head < c.heads(); ++head) {
+      const VoteArea votes = votes_at(c, job.scores, head);
+      for (uint64_t token = job.first; token < job.last; ++token)
+        votes.score(job.side ^ 1, token) = votes.score(job.side, token);
+    }
+  }
+}
+
+// Old pages stay as they are until end.
+void HostEngine::pack_chunk(uint32_t slot, const Step& step, uint32_t layer) {
+  for (const StepEntry& e : step.entries) {
+    if (e.slot == kPaddingSlot) continue;
+    const Part p = part_of(step, e, layer);
+    for (uint32_t b = 0; b < p.ec.n_blocks; ++b) {
+      const uint64_t start = p.ec.first_start + uint64_t{b} * kBlockTokens;
+      for (uint32_t head = 0; head < p.c.n_kv_heads; ++head) {
+        const uint32_t index = head_index(p.c, p.layer, head);
+        PackWork work;
+        for (uint32_t t = 0; t < kBlockTokens; ++t) {
+          const uint64_t token = start + t;
+          const RowPointers row = token >= e.base ? scratch_row(slot, step, p, head, e.row + (token - e.base))
+                                                  : row_at(p.c, p.state.pages[token / kPageTokens], index, token);
+          work.key[t] = row.key;
+          work.value[t] = row.value;
+        }
+        const float* votes = p.c.votes ? chunk_votes(slot, p, head) + (start - p.state.packed_end) : nullptr;
+        pack(p.layer.layer_class, index, votes, work, block_at(p.c, step.blocks[p.ec.first_block + b], index));
+      }
+    }
+  }
+}
+
+}  // namespace oscar

@@ -246,17 +246,22 @@ class Model {
     if (n == 0) return;
     const LayerInput truth = make_input(g, {tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.end()}, layer);
     const Rows rows = read(seq, layer, head, first, n);
-    double error = 0, energy = 0;
+    double error[2] = {}, energy[2] = {};
     for (uint64_t t = 0; t < n; ++t) {
       const bool must_be_exact = layer == options_.exact_layer || (layer != options_.windowed_layer && first + t < 4);
-      for (uint32_t d = 0; d < g.key_dim; ++d) {
-        const float want = to_bf16(truth.k[(t * g.n_kv_heads + head) * g.key_dim + d]), got = rows.k[t * g.key_dim + d];
-        if (must_be_exact) REQUIRE(got == want);
-        error += (got - want) * (got - want);
-        energy += want * want;
-      }
+      auto compare = [&](int side, uint32_t dim, const std::vector<float>& wanted, const std::vector<float>& read) {
+        for (uint32_t d = 0; d < dim; ++d) {
+          const float want = to_bf16(wanted[(t * g.n_kv_heads + head) * dim + d]), got = read[t * dim + d];
+          if (must_be_exact) REQUIRE(got == want);
+          error[side] += (got - want) * (got - want);
+          energy[side] += want * want;
+        }
+      };
+      compare(0, g.key_dim, truth.k, rows.k);
+      compare(1, g.value_dim, truth.v, rows.v);
     }
-    CHECK(error < 0.2 * energy);
+    CHECK(error[0] < 0.2 * energy[0]);
+    CHECK(error[1] < 0.2 * energy[1]);
   }
 
   void check_attention(const oscar_step_entry& e, uint32_t row0, uint32_t layer, const LayerInput& in,

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/work.h"
 #include "cuda/pack.h"
 #include "importance/choice.h"
 
@@ -17,8 +18,6 @@ namespace oscar::avx2 {  // quant/pack.cpp
 size_t pack_scratch_bytes(uint32_t key_dim, uint32_t value_dim);
 void pack_block(const PackWork& work, void* scratch);
 }  // namespace oscar::avx2
-
-#include "attention/work.h"
 
 namespace oscar::test {
 
@@ -52,8 +51,10 @@ class PackScene {
     chunk_row_keys = uint64_t{s.n_heads} * dk + pad;
     chunk_row_values = uint64_t{s.n_heads} * dv + pad;
     pages = random_rows(size_t{s.n_jobs} * cuda::kMaxPackPages * s.n_heads * head_page_bytes / 2, random);
-    chunk_keys = random_rows(s.n_jobs * kBlockTokens * chunk_row_keys, random);
-    chunk_values = random_rows(s.n_jobs * kBlockTokens * chunk_row_values, random);
+    if (s.rows != RowKind::kPages) {
+      chunk_keys = random_rows(s.n_jobs * kBlockTokens * chunk_row_keys, random);
+      chunk_values = random_rows(s.n_jobs * kBlockTokens * chunk_row_values, random);
+    }
     for (uint32_t job = 0; job < s.n_jobs; ++job) {
       page_offset.push_back(random() % kPageTokens);
       chunk_from.push_back(s.rows == RowKind::kPages ? kBlockTokens
@@ -110,30 +111,35 @@ class PackScene {
            (key ? 0 : kPageTokens * dk) + at % kPageTokens * dim;
   }
 
+  size_t job_bytes() const { return size_t{s.n_heads} * layout.bytes; }
+
   std::vector<uint8_t> pack_on_cpu() const {
-    std::vector<uint8_t> blocks(size_t{s.n_jobs} * s.n_heads * layout.bytes);
+    std::vector<uint8_t> blocks(s.n_jobs * job_bytes());
+    for (uint32_t job = 0; job < s.n_jobs; ++job) pack_on_cpu(job, blocks.data() + job * job_bytes());
+    return blocks;
+  }
+
+  void pack_on_cpu(uint32_t job, uint8_t* blocks) const {
     const size_t n_scratch = avx2::pack_scratch_bytes(s.shape.key_dim, s.shape.value_dim);
     std::unique_ptr<void, void (*)(void*)> scratch(std::aligned_alloc(64, (n_scratch + 63) / 64 * 64), std::free);
     std::unique_ptr<void, void (*)(void*)> block(std::aligned_alloc(64, (layout.bytes + 63) / 64 * 64), std::free);
-    for (uint32_t job = 0; job < s.n_jobs; ++job)
-      for (uint32_t head = 0; head < s.n_heads; ++head) {
-        const HeadTransform transform_here = transform(head, matrices.data());
-        float v[kBlockTokens];
-        for (uint32_t t = 0; t < kBlockTokens; ++t)
-          v[t] = votes[(job * s.n_heads + head) * kVoteRing + (vote_first[job] + t) % kVoteRing];
-        PackWork w{};
-        w.layout = &layout;
-        w.transform = &transform_here;
-        w.key_dim = s.shape.key_dim;
-        w.value_dim = s.shape.value_dim;
-        w.shaped = shaped();
-        for (uint32_t t = 0; t < kBlockTokens; ++t) w.key[t] = row(job, head, true, t), w.value[t] = row(job, head, false, t);
-        slot_order(v, layout.h, w.order);
-        w.block = static_cast<uint8_t*>(block.get());
-        avx2::pack_block(w, scratch.get());
-        std::memcpy(blocks.data() + (job * s.n_heads + head) * size_t{layout.bytes}, block.get(), layout.bytes);
-      }
-    return blocks;
+    for (uint32_t head = 0; head < s.n_heads; ++head) {
+      const HeadTransform transform_here = transform(head, matrices.data());
+      float v[kBlockTokens];
+      for (uint32_t t = 0; t < kBlockTokens; ++t)
+        v[t] = votes[(job * s.n_heads + head) * kVoteRing + (vote_first[job] + t) % kVoteRing];
+      PackWork w{};
+      w.layout = &layout;
+      w.transform = &transform_here;
+      w.key_dim = s.shape.key_dim;
+      w.value_dim = s.shape.value_dim;
+      w.shaped = shaped();
+      for (uint32_t t = 0; t < kBlockTokens; ++t) w.key[t] = row(job, head, true, t), w.value[t] = row(job, head, false, t);
+      slot_order(v, layout.h, w.order);
+      w.block = static_cast<uint8_t*>(block.get());
+      avx2::pack_block(w, scratch.get());
+      std::memcpy(blocks + head * size_t{layout.bytes}, block.get(), layout.bytes);
+    }
   }
 
   uint64_t count_non_finite() const {
@@ -206,7 +212,7 @@ template <typename T>
 class DeviceArray {
  public:
   explicit DeviceArray(size_t n) : n_(n) {
-    check_cuda(cudaMalloc(&data_, n * sizeof(T) + 1), "cudaMalloc");
+    check_cuda(cudaMalloc(&data_, n == 0 ? 1 : n * sizeof(T)), "cudaMalloc");
     check_cuda(cudaMemset(data_, 0, n * sizeof(T)), "cudaMemset");
   }
   explicit DeviceArray(const std::vector<T>& from) : DeviceArray(from.size()) {

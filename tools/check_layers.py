@@ -17,8 +17,8 @@ MAY_INCLUDE = {
     "quant": MIDDLE,
     "importance": MIDDLE,
     "attention": MIDDLE,
-    "backend": MIDDLE - {"importance"},
-    "cuda": MIDDLE - {"importance"} | {"backend"},
+    "backend": MIDDLE,
+    "cuda": MIDDLE | {"backend"},
 }
 INTERFACE = {"backend/backend.h", "backend/isa.h"}
 PUBLIC_HEADER = "oscar/oscar.h"

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <initializer_list>
 
-#include "cache/tensor.h"
+#include "backend/tensor.h"
 #include "format/error.h"
 #include "oscar/oscar.h"
 

@@ -157,7 +157,7 @@ void fill_report(oscar_cache_report& report, const CachePlan& plan, const Backen
   const double elements = static_cast<double>(context) * static_cast<double>(plan.elements_per_token());
   report.served = 1;
   report.bytes_sequences = plan.sequence_bytes(context, 1);
-  report.bytes_fixed = Footprint(plan, backend).fixed_bytes(plan, calibration_bytes(plan.config));
+  report.bytes_fixed = fixed_bytes(plan, backend, calibration_bytes(plan.config));
   report.bytes_bf16 = context * plan.elements_per_token() * sizeof(uint16_t);
   report.bits_per_element = elements > 0 ? 8.0 * static_cast<double>(report.bytes_sequences) / elements : 0.0;
   report.block_bytes = first.exact ? 0 : first.layout.bytes;

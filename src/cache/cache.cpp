@@ -1,6 +1,6 @@
 #include "cache/cache.h"
 
-#include "cache/host_engine.h"
+#include "backend/host_engine.h"
 
 #include "format/error.h"
 
@@ -18,7 +18,7 @@ std::shared_ptr<const Calibration> calibration_of(const CacheConfig& config) {
 }  // namespace
 
 Cache::Cache(CachePlan plan, const Backend& backend)
-    : plan_(std::move(plan)), sizes_(plan_, backend), memory_(plan_.config.allocator),
+    : plan_(std::move(plan)), sizes_(plan_), memory_(plan_.config.allocator),
       calibration_(calibration_of(plan_.config)),
       pool_(plan_.pool_units(), plan_.main_kind(), plan_.config.capacity_bytes, &memory_), sequences_(&memory_),
       steps_(&memory_), units_(&memory_), counts_(&memory_), packs_(&memory_), sides_(&memory_) {
@@ -38,8 +38,9 @@ Cache::Cache(CachePlan plan, const Backend& backend)
   steps_.reserve(config.max_open_steps);
   for (uint32_t i = 0; i < config.max_open_steps; ++i) {
     Step& step = steps_.emplace_back(&memory_);
+    step.slot = i;
     step.entries.reserve(config.max_step_tokens);
-    step.entry_classes.reserve(sizes_.max_entries * n_classes);
+    step.parts.reserve(sizes_.max_entries * n_classes);
     step.blocks.reserve(sizes_.max_step_blocks);
     step.progress.resize(plan_.layers.size());
     step.scratch_layer.resize(plan_.n_scratch);
@@ -48,7 +49,7 @@ Cache::Cache(CachePlan plan, const Backend& backend)
   counts_.reserve(sizes_.max_entries * n_classes);
   packs_.reserve(sizes_.max_aged_blocks);
   sides_.reserve(sizes_.max_entries * n_classes);
-  engine_ = std::make_unique<HostEngine>(plan_, sizes_, *calibration_, backend, pool_, sequences_, &memory_);
+  engine_ = std::make_unique<HostEngine>(plan_, *calibration_, backend, pool_.arena(), &memory_);
 }
 
 // An id is slot + (generation << 32); generations start at 1, so no id is 0.

@@ -8,8 +8,7 @@
 #include <span>
 
 #include "backend/backend.h"
-#include "cache/engine.h"
-#include "cache/footprint.h"
+#include "backend/engine.h"
 #include "cache/memory.h"
 #include "cache/plan.h"
 #include "cache/pool.h"
@@ -79,7 +78,7 @@ class Cache {
   void reserve_entry(Step& step, const StepEntry& e);
   void note_packing(uint32_t c, ClassState& s, uint64_t n_blocks);
   void place_chunk_votes(Step& step);
-  bool needs_page(const LayerClass& c, const ClassState& s, const StepEntry& e, const EntryClass& ec,
+  bool needs_page(const LayerClass& c, const ClassState& s, const StepEntry& e, const StepPart& part,
                   uint64_t page) const;
   void commit_entry(const Step& step, const StepEntry& e);
   void close_step(Step& step);
@@ -87,11 +86,11 @@ class Cache {
   // ---- layers.cpp
   void check_append(const Step& step, uint32_t layer) const;
   void check_attend(const Step& step, uint32_t layer) const;
-  void pack_chunk(uint32_t slot, uint32_t layer);
-  void finish_area(uint32_t slot, uint32_t area);
+  void pack_chunk(Step& step, uint32_t layer);
+  void finish_area(Step& step, uint32_t area);
 
   CachePlan plan_;
-  Footprint sizes_;
+  EngineSizes sizes_;
   HostMemory memory_;
   std::shared_ptr<const Calibration> calibration_;
   Pool pool_;

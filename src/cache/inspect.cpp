@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "backend/host_engine.h"
 #include "cache/cache.h"
-#include "cache/host_engine.h"
 #include "format/error.h"
 
 namespace oscar {
@@ -84,11 +84,11 @@ void Cache::read(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uin
                  const TensorView& v) const {
   const Sequence& seq = sequences_[slot_of(id)];
   check_range(first, n, seq.length);
-  const uint64_t kept_from = seq.classes[plan_.layers[layer].layer_class].kept_from;
-  if (n > 0 && first < kept_from)
+  const ClassState& s = seq.classes[plan_.layers[layer].layer_class];
+  if (n > 0 && first < s.kept_from)
     throw Error(Status::kState, "the window of layer %u has dropped the tokens before %llu", layer,
-                static_cast<unsigned long long>(kept_from));
-  engine_->read(seq, layer, head, first, n, k, v);
+                static_cast<unsigned long long>(s.kept_from));
+  engine_->read(s.view(), layer, head, first, n, k, v);
 }
 
 void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
@@ -98,7 +98,7 @@ void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, u
   if (!class_of(layer).votes)
     throw Error(Status::kState, "layer %u keeps no scores: all or none of its tokens are refined, or it is exact",
                 layer);
-  engine_->scores(seq, layer, head, first, n, out);
+  engine_->scores(seq.classes[plan_.layers[layer].layer_class].view(), seq.length, layer, head, first, n, out);
 }
 
 }  // namespace oscar

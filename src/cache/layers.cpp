@@ -20,7 +20,7 @@ void Cache::check_attend(const Step& step, uint32_t layer) const {
     throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l.kv_source);
   const uint32_t area = plan_.layers[l.kv_source].scratch;
   for (const StepEntry& e : step.entries) {
-    if (e.slot == kPaddingSlot || !step.entry_classes[e.classes + l.layer_class].uses_scratch) continue;
+    if (e.slot == kPaddingSlot || !step.parts[e.classes + l.layer_class].uses_scratch) continue;
     if (step.scratch_layer[area] != l.kv_source)
       throw Error(Status::kState,
                   "the new tokens of layer %u are packed already: attend to a layer before the next append",
@@ -28,40 +28,39 @@ void Cache::check_attend(const Step& step, uint32_t layer) const {
   }
 }
 
-void Cache::pack_chunk(uint32_t slot, uint32_t layer) {
-  engine_->pack_chunk(slot, steps_[slot], layer);
-  steps_[slot].progress[layer] = LayerProgress::kPacked;
+void Cache::pack_chunk(Step& step, uint32_t layer) {
+  engine_->pack_chunk(step.view(), layer);
+  step.progress[layer] = LayerProgress::kPacked;
 }
 
 // Before a scratch area takes another layer, or the step ends.
-void Cache::finish_area(uint32_t slot, uint32_t area) {
-  const uint32_t layer = steps_[slot].scratch_layer[area];
-  if (layer != kNoLayer && steps_[slot].progress[layer] != LayerProgress::kPacked) pack_chunk(slot, layer);
+void Cache::finish_area(Step& step, uint32_t area) {
+  const uint32_t layer = step.scratch_layer[area];
+  if (layer != kNoLayer && step.progress[layer] != LayerProgress::kPacked) pack_chunk(step, layer);
 }
 
 void Cache::append(uint64_t id, uint32_t layer, const TensorView& k, const TensorView& v) {
-  const uint32_t slot = step_slot(id), area = plan_.layers[layer].scratch;
-  Step& step = steps_[slot];
+  Step& step = steps_[step_slot(id)];
   check_append(step, layer);
-  if (step.scratch_layer[area] != layer) finish_area(slot, area);
+  const uint32_t area = plan_.layers[layer].scratch;
+  if (step.scratch_layer[area] != layer) finish_area(step, area);
   step.scratch_layer[area] = layer;
-  engine_->append(slot, step, layer, k, v);
+  engine_->append(step.view(), layer, k, v);
   step.progress[layer] = LayerProgress::kAppended;
 }
 
 void Cache::attend(uint64_t id, const AttendRequest& request) {
-  const uint32_t slot = step_slot(id);
-  Step& step = steps_[slot];
+  Step& step = steps_[step_slot(id)];
   check_attend(step, request.layer);
   AttendRequest r = request;
   if (r.scale == 0.0f) r.scale = 1.0f / std::sqrt(static_cast<float>(class_of(r.layer).key_dim));
   const uint32_t source = plan_.layers[r.layer].kv_source;
   LayerProgress& progress = step.progress[source];
   const bool votes = progress == LayerProgress::kAppended && source == r.layer && class_of(r.layer).votes;
-  engine_->attend(slot, step, r, votes);
+  engine_->attend(step.view(), r, votes);
   if (progress == LayerProgress::kAppended && source == r.layer) progress = LayerProgress::kVoted;
   const bool is_last = plan_.layers[source].last_consumer == r.layer;
-  if (is_last && !step.blocks.empty() && progress != LayerProgress::kPacked) pack_chunk(slot, source);
+  if (is_last && !step.blocks.empty() && progress != LayerProgress::kPacked) pack_chunk(step, source);
 }
 
 }  // namespace oscar

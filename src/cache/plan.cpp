@@ -13,7 +13,6 @@ namespace {
 constexpr uint32_t kServedDims[] = {64, 80, 96, 128, 192, 256};
 constexpr uint32_t kMaxGroup = 32;
 constexpr uint64_t kMaxContext = uint64_t{1} << 31;
-constexpr uint64_t kUnitAlignment = 64;
 
 uint64_t align_unit(uint64_t bytes) { return (bytes + kUnitAlignment - 1) / kUnitAlignment * kUnitAlignment; }
 
@@ -93,6 +92,13 @@ void size_class(LayerClass& c, const CacheConfig& config) {
 
 CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
   check_limits(config);
+  n_recent = config.n_recent;
+  max_rollback = config.max_rollback;
+  max_sequences = config.max_sequences;
+  max_open_steps = config.max_open_steps;
+  max_step_tokens = config.max_step_tokens;
+  max_tokens = config.max_tokens;
+  plain_writer = config.writer == Writer::kPlain;
   for (uint32_t i = 0; i < config.layers.size(); ++i) {
     const LayerConfig& l = config.layers[i];
     check_layer(i, l);
@@ -118,6 +124,7 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
       plan.index_in_class = source.index_in_class;
       source.last_consumer = i;
       if (source.scratch == 0) source.scratch = n_scratch++;
+      plan.scratch = source.scratch;
     }
     layers.push_back(plan);
   }

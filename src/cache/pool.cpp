@@ -44,8 +44,8 @@ Pool::Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t ca
   if (n_slabs == 0)
     throw Error(Status::kInvalid, "capacity_bytes is %llu, one slab of this geometry is %llu bytes",
                 static_cast<unsigned long long>(capacity_bytes), static_cast<unsigned long long>(slab_bytes_));
-  if (n_slabs * most_ >= kNoUnit)
-    throw Error(Status::kUnsupported, "capacity_bytes %llu would hold more than 2^32 units",
+  if (n_slabs * slab_bytes_ / kUnitAlignment >= kNoUnit)
+    throw Error(Status::kUnsupported, "capacity_bytes is %llu, served: less than 256 GiB",
                 static_cast<unsigned long long>(capacity_bytes));
   n_slabs_ = n_empty_ = static_cast<uint32_t>(n_slabs);
   slabs_.resize(n_slabs_);
@@ -104,25 +104,25 @@ Unit Pool::allocate(uint32_t kind) {
   }
   const uint32_t slab = k.partial;
   Slab& s = slabs_[slab];
-  const Unit unit = slab * most_ + s.first_free;
-  s.first_free = next_free_[unit];
+  const uint32_t index = s.first_free, number = slab * most_ + index;
+  s.first_free = next_free_[number];
   ++s.in_use;
   ++k.in_use;
   --k.free_in_partial;
   if (s.first_free == kNone) unlink(k.partial, slab);
-  references_[unit] = 1;
-  return unit;
+  references_[number] = 1;
+  return unit_at(slab, index);
 }
 
 void Pool::release(Unit unit) {
-  assert(references_[unit] > 0);
-  if (--references_[unit] > 0) return;
-  const uint32_t slab = unit / most_;
+  const uint32_t slab = slab_of(unit), number = number_of(unit);
+  assert(references_[number] > 0);
+  if (--references_[number] > 0) return;
   Slab& s = slabs_[slab];
   Kind& k = kinds_[s.kind];
   const bool was_full = s.first_free == kNone;
-  next_free_[unit] = s.first_free;
-  s.first_free = unit % most_;
+  next_free_[number] = s.first_free;
+  s.first_free = number % most_;
   --s.in_use;
   --k.in_use;
   ++k.free_in_partial;

@@ -7,10 +7,9 @@
 #include <span>
 #include <vector>
 
-namespace oscar {
+#include "backend/engine.h"
 
-using Unit = uint32_t;
-inline constexpr Unit kNoUnit = UINT32_MAX;
+namespace oscar {
 
 class Pool {
  public:
@@ -30,10 +29,10 @@ class Pool {
   // Whether counts[kind] more units of every kind can be had, all together.
   bool can_allocate(std::span<const uint64_t> counts) const;
   Unit allocate(uint32_t kind);  // kNoUnit when the pool is full
-  void share(Unit unit) { ++references_[unit]; }
+  void share(Unit unit) { ++references_[number_of(unit)]; }
   void release(Unit unit);
-  bool is_shared(Unit unit) const { return references_[unit] > 1; }
-  uint8_t* data(Unit unit) const { return arena_ + unit / most_ * slab_bytes_ + unit % most_ * unit_of(unit / most_); }
+  bool is_shared(Unit unit) const { return references_[number_of(unit)] > 1; }
+  uint8_t* arena() const { return arena_; }
 
   uint64_t arena_bytes() const { return n_slabs_ * slab_bytes_; }
   uint64_t bytes_in_slabs() const { return (n_slabs_ - n_empty_) * slab_bytes_; }
@@ -57,7 +56,16 @@ class Pool {
     uint32_t kind = kNone, in_use = 0, first_free = kNone;  // first_free: index in the slab, chained through next_free_
     uint32_t next = kNone, previous = kNone;                // among the partial slabs of its kind, or the empty ones
   };
-  uint64_t unit_of(uint32_t slab) const { return kinds_[slabs_[slab].kind].unit_bytes; }
+  uint32_t slab_of(Unit unit) const { return static_cast<uint32_t>(unit * kUnitAlignment / slab_bytes_); }
+  // Units are numbered slab * most_ + index in the slab.
+  uint32_t number_of(Unit unit) const {
+    const uint32_t slab = slab_of(unit);
+    const uint64_t offset = unit * kUnitAlignment - slab * slab_bytes_;
+    return slab * most_ + static_cast<uint32_t>(offset / kinds_[slabs_[slab].kind].unit_bytes);
+  }
+  Unit unit_at(uint32_t slab, uint32_t index) const {
+    return static_cast<Unit>((slab * slab_bytes_ + index * kinds_[slabs_[slab].kind].unit_bytes) / kUnitAlignment);
+  }
   void link(uint32_t& head, uint32_t slab);
   void unlink(uint32_t& head, uint32_t slab);
   void open_slab(uint32_t kind);
@@ -66,7 +74,7 @@ class Pool {
   uint8_t* arena_ = nullptr;
   uint64_t slab_bytes_ = 0;
   uint32_t n_slabs_ = 0, n_empty_ = 0;
-  uint32_t most_ = 1;  // units of a slab at most: a unit's number is slab * most_ + index
+  uint32_t most_ = 1;  // units of a slab at most
   uint32_t empty_ = kNone;
   std::pmr::vector<Kind> kinds_;
   std::pmr::vector<Slab> slabs_;

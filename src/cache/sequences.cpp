@@ -176,7 +176,7 @@ void Cache::accept(uint64_t id, uint64_t base, std::span<const uint32_t> indices
                   "tokens from %llu on are no drafts: they are packed, dropped, or their votes are counted",
                   static_cast<unsigned long long>(base));
   }
-  for (uint32_t c = 0; c < plan_.classes.size(); ++c) engine_->move_accepted(c, seq.classes[c], base, indices);
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c) engine_->move_accepted(c, seq.classes[c].view(), base, indices);
   cut(seq, n_kept);
 }
 

@@ -39,11 +39,11 @@ void Cache::check_requests(std::span<const StepRequest> requests) const {
   if (n_rows == 0) throw Error(Status::kInvalid, "the step has no entries");
 }
 
-bool Cache::needs_page(const LayerClass& c, const ClassState& s, const StepEntry& e, const EntryClass& ec,
+bool Cache::needs_page(const LayerClass& c, const ClassState& s, const StepEntry& e, const StepPart& part,
                        uint64_t page) const {
   if (page < s.pages.size() && s.pages[page] != kNoUnit) return false;
   const uint64_t first = std::max(page * kPageTokens, e.base), last = std::min((page + 1) * kPageTokens, e.end());
-  return first < last && (first < c.n_sink || last > ec.persist_from);
+  return first < last && (first < c.n_sink || last > part.persist_from);
 }
 
 // Decides what this entry packs and stores in every class, and counts the units that takes.
@@ -52,28 +52,30 @@ void Cache::plan_entry(Step& step, const StepEntry& e, std::span<uint64_t> units
     const LayerClass& c = plan_.classes[i];
     const ClassState& s = state_of(e, i);
     const uint64_t n_aged = plan_.aged_blocks(c, s.packed_end, e.base), sure_end = e.base + e.n_sure();
-    EntryClass ec;
-    ec.packed_end = s.packed_end + n_aged * kBlockTokens;
-    ec.persist_from = e.base;
-    ec.first_block = static_cast<uint32_t>(step.blocks.size());
+    StepPart part;
+    part.packed_end = s.packed_end + n_aged * kBlockTokens;
+    part.persist_from = e.base;
+    part.first_block = static_cast<uint32_t>(step.blocks.size());
     if (is_long(e)) {
-      const uint64_t keep_from = plan_.keep_from(c, sure_end), n_packed = plan_.aged_blocks(c, ec.packed_end, sure_end);
+      const uint64_t keep_from = plan_.keep_from(c, sure_end),
+                     n_packed = plan_.aged_blocks(c, part.packed_end, sure_end);
       // Blocks that a window has already left behind are not written at all.
-      const uint64_t n_gone = keep_from > ec.packed_end ? std::min((keep_from - ec.packed_end) / kBlockTokens, n_packed)
-                                                        : 0;
-      ec.first_start = ec.packed_end + n_gone * kBlockTokens;
-      ec.n_blocks = static_cast<uint32_t>(n_packed - n_gone);
-      ec.packed_end += n_packed * kBlockTokens;
-      ec.persist_from = std::max(e.base, c.exact ? keep_from : ec.packed_end);
-      ec.uses_scratch = ec.persist_from > e.base;
-      step.blocks.resize(step.blocks.size() + ec.n_blocks, kNoUnit);
+      const uint64_t n_gone = keep_from > part.packed_end
+                                  ? std::min((keep_from - part.packed_end) / kBlockTokens, n_packed)
+                                  : 0;
+      part.first_start = part.packed_end + n_gone * kBlockTokens;
+      part.n_blocks = static_cast<uint32_t>(n_packed - n_gone);
+      part.packed_end += n_packed * kBlockTokens;
+      part.persist_from = std::max(e.base, c.exact ? keep_from : part.packed_end);
+      part.uses_scratch = part.persist_from > e.base;
+      step.blocks.resize(step.blocks.size() + part.n_blocks, kNoUnit);
     }
-    if (s.blocks.size() + n_aged + ec.n_blocks > sizes_.max_blocks && !c.exact)
+    if (s.blocks.size() + n_aged + part.n_blocks > sizes_.max_blocks && !c.exact)
       throw Error(Status::kNoSpace, "the sequence is cut into more than %zu blocks", sizes_.max_blocks);
-    units[CachePlan::kind(i, UnitKind::kBlocks)] += n_aged + ec.n_blocks;
+    units[CachePlan::kind(i, UnitKind::kBlocks)] += n_aged + part.n_blocks;
     for (uint64_t page = e.base / kPageTokens; page * kPageTokens < e.end(); ++page)
-      units[CachePlan::kind(i, UnitKind::kPage)] += needs_page(c, s, e, ec, page);
-    step.entry_classes.push_back(ec);
+      units[CachePlan::kind(i, UnitKind::kPage)] += needs_page(c, s, e, part, page);
+    step.parts.push_back(part);
   }
 }
 
@@ -104,19 +106,19 @@ void Cache::reserve_entry(Step& step, const StepEntry& e) {
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
     const LayerClass& c = plan_.classes[i];
     ClassState& s = state_of(e, i);
-    EntryClass& ec = step.entry_classes[e.classes + i];
+    StepPart& part = step.parts[e.classes + i];
     if (c.votes && s.counted < settled) {
       counts_.push_back({i, s.scores, s.side, s.counted, settled, s.packed_end});
       s.counted = settled;
     }
     for (uint64_t page = e.base / kPageTokens; page * kPageTokens < e.end(); ++page) {
-      if (!needs_page(c, s, e, ec, page)) continue;
+      if (!needs_page(c, s, e, part, page)) continue;
       if (s.pages.size() <= page) s.pages.resize(page + 1, kNoUnit);
       s.pages[page] = pool_.allocate(CachePlan::kind(i, UnitKind::kPage));
     }
-    for (uint32_t b = 0; b < ec.n_blocks; ++b)
-      step.blocks[ec.first_block + b] = pool_.allocate(CachePlan::kind(i, UnitKind::kBlocks));
-    ec.old_packed_end = s.packed_end;
+    for (uint32_t b = 0; b < part.n_blocks; ++b)
+      step.blocks[part.first_block + b] = pool_.allocate(CachePlan::kind(i, UnitKind::kBlocks));
+    part.old_packed_end = s.packed_end;
     note_packing(i, s, plan_.aged_blocks(c, s.packed_end, e.base));
     if (c.votes && is_big) sides_.push_back({i, s.scores, s.side, s.packed_end, std::max(s.packed_end, e.base)});
   }
@@ -129,7 +131,7 @@ void Cache::place_chunk_votes(Step& step) {
     if (e.slot == kPaddingSlot || !is_long(e)) continue;
     uint64_t widest = 0;
     for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
-      step.entry_classes[e.classes + c].vote_offset = offset;
+      step.parts[e.classes + c].vote_offset = offset;
       if (plan_.classes[c].votes) widest = std::max(widest, e.end() - std::min(e.end(), state_of(e, c).packed_end));
     }
     offset += widest;
@@ -144,12 +146,12 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
 
   Step& step = steps_[slot];
   step.entries.clear();
-  step.entry_classes.clear();
+  step.parts.clear();
   step.blocks.clear();
   step.n_rows = step.max_new = 0;
   std::fill(units_.begin(), units_.end(), 0);
   for (const StepRequest& r : requests) {
-    StepEntry e{kPaddingSlot, r.n_new, r.n_draft, step.n_rows, static_cast<uint32_t>(step.entry_classes.size()), 0};
+    StepEntry e{kPaddingSlot, r.n_new, r.n_draft, step.n_rows, static_cast<uint32_t>(step.parts.size()), 0};
     if (r.seq != 0) {
       e.slot = slot_of(r.seq);
       e.base = sequences_[e.slot].length;
@@ -178,12 +180,15 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
   for (const StepEntry& e : step.entries) {
     for (uint32_t i = 0; e.slot != kPaddingSlot && i < plan_.classes.size(); ++i) {
       ClassState& s = state_of(e, i);
-      const uint64_t old_end = step.entry_classes[e.classes + i].old_packed_end;
+      const uint64_t old_end = step.parts[e.classes + i].old_packed_end;
       if (s.packed_end == old_end) continue;
       release_pages(plan_.classes[i], s, e.base, old_end / kPageTokens, s.packed_end / kPageTokens + 1);
     }
   }
   place_chunk_votes(step);
+  for (const StepEntry& e : step.entries)
+    for (uint32_t i = 0; e.slot != kPaddingSlot && i < plan_.classes.size(); ++i)
+      step.parts[e.classes + i].sequence = state_of(e, i).view();
   step.open = true;
   ++step.generation;
   return slot | uint64_t{step.generation} << 32;
@@ -201,13 +206,13 @@ void Cache::commit_entry(const Step& step, const StepEntry& e) {
   const uint64_t sure_end = e.base + e.n_sure();
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
     const LayerClass& c = plan_.classes[i];
-    const EntryClass& ec = step.entry_classes[e.classes + i];
+    const StepPart& part = step.parts[e.classes + i];
     ClassState& s = seq.classes[i];
     const uint64_t old_page = s.packed_end / kPageTokens;
-    for (uint32_t b = 0; b < ec.n_blocks; ++b)
+    for (uint32_t b = 0; b < part.n_blocks; ++b)
       s.blocks.push_back(
-          {ec.first_start + uint64_t{b} * kBlockTokens, step.blocks[ec.first_block + b], 0, kBlockTokens});
-    s.packed_end = ec.packed_end;
+          {part.first_start + uint64_t{b} * kBlockTokens, step.blocks[part.first_block + b], 0, kBlockTokens});
+    s.packed_end = part.packed_end;
     release_pages(c, s, seq.length, old_page, s.packed_end / kPageTokens + 1);
     if (c.votes && e.n_sure() > plan_.config.max_rollback) {
       s.side ^= 1;
@@ -218,14 +223,13 @@ void Cache::commit_entry(const Step& step, const StepEntry& e) {
 }
 
 void Cache::end(uint64_t id) {
-  const uint32_t slot = step_slot(id);
-  Step& step = steps_[slot];
+  Step& step = steps_[step_slot(id)];
   const bool stores = std::any_of(step.entries.begin(), step.entries.end(),
                                   [](const StepEntry& e) { return e.slot != kPaddingSlot; });
   for (uint32_t l = 0; stores && l < plan_.layers.size(); ++l)
     if (plan_.layers[l].owns && step.progress[l] == LayerProgress::kWaiting)
       throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l);
-  for (uint32_t area = 0; area < plan_.n_scratch; ++area) finish_area(slot, area);
+  for (uint32_t area = 0; area < plan_.n_scratch; ++area) finish_area(step, area);
   for (const StepEntry& e : step.entries)
     if (e.slot != kPaddingSlot) commit_entry(step, e);
   close_step(step);

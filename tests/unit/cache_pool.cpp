@@ -20,7 +20,7 @@ TEST_CASE("units never overlap, come back, and empty slabs serve every kind") {
       const uint32_t kind = random() % 2 * 2;
       const Unit unit = pool.allocate(kind);
       if (unit == kNoUnit) continue;
-      const uint8_t* data = pool.data(unit);
+      const uint8_t* data = pool.arena() + unit * kUnitAlignment;
       const auto [at, fresh] = held.insert({data, sizes[kind]});
       REQUIRE(fresh);
       if (at != held.begin()) REQUIRE(std::prev(at)->first + std::prev(at)->second <= data);
@@ -28,7 +28,7 @@ TEST_CASE("units never overlap, come back, and empty slabs serve every kind") {
       units.push_back({unit, kind});
     } else if (!units.empty()) {
       std::swap(units[random() % units.size()], units.back());
-      held.erase({pool.data(units.back().first), sizes[units.back().second]});
+      held.erase({pool.arena() + units.back().first * kUnitAlignment, sizes[units.back().second]});
       pool.release(units.back().first);
       units.pop_back();
     }

@@ -2,14 +2,12 @@
 // there.
 #include <cstring>
 
-#include "cache/host_engine.h"
+#include "backend/host_engine.h"
 #include "importance/choice.h"
 
 namespace oscar {
 
-bool HostEngine::is_shaped(uint32_t layer) const {
-  return plan_.config.writer != Writer::kPlain && calibration_.is_shaped(layer);
-}
+bool HostEngine::is_shaped(uint32_t layer) const { return !plan_.plain_writer && calibration_.is_shaped(layer); }
 
 // work.key and work.value are set.
 void HostEngine::pack(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block) {
@@ -32,7 +30,7 @@ void HostEngine::upkeep(const Upkeep& jobs) {
     const LayerClass& c = plan_.classes[job.layer_class];
     for (uint32_t head = 0; head < c.heads(); ++head)
       for (uint64_t query = job.from; query < job.until; ++query)
-        votes_at(c, job.scores, head).count(job.side, query, job.first, plan_.config.n_recent);
+        votes_at(c, job.scores, head).count(job.side, query, job.first, plan_.n_recent);
   }
   for (const PackJob& job : jobs.packs) {
     const LayerClass& c = plan_.classes[job.layer_class];
@@ -60,24 +58,24 @@ void HostEngine::upkeep(const Upkeep& jobs) {
 }
 
 // Old pages stay as they are until end.
-void HostEngine::pack_chunk(uint32_t slot, const Step& step, uint32_t layer) {
+void HostEngine::pack_chunk(const StepView& step, uint32_t layer) {
   for (const StepEntry& e : step.entries) {
     if (e.slot == kPaddingSlot) continue;
     const Part p = part_of(step, e, layer);
-    for (uint32_t b = 0; b < p.ec.n_blocks; ++b) {
-      const uint64_t start = p.ec.first_start + uint64_t{b} * kBlockTokens;
+    for (uint32_t b = 0; b < p.step.n_blocks; ++b) {
+      const uint64_t start = p.step.first_start + uint64_t{b} * kBlockTokens;
       for (uint32_t head = 0; head < p.c.n_kv_heads; ++head) {
         const uint32_t index = head_index(p.c, p.layer, head);
         PackWork work;
         for (uint32_t t = 0; t < kBlockTokens; ++t) {
           const uint64_t token = start + t;
-          const RowPointers row = token >= e.base ? scratch_row(slot, step, p, head, e.row + (token - e.base))
-                                                  : row_at(p.c, p.state.pages[token / kPageTokens], index, token);
+          const RowPointers row = token >= e.base ? scratch_row(step, p, head, e.row + (token - e.base))
+                                                  : row_at(p.c, p.sequence.pages[token / kPageTokens], index, token);
           work.key[t] = row.key;
           work.value[t] = row.value;
         }
-        const float* votes = p.c.votes ? chunk_votes(slot, p, head) + (start - p.state.packed_end) : nullptr;
-        pack(p.layer.layer_class, index, votes, work, block_at(p.c, step.blocks[p.ec.first_block + b], index));
+        const float* votes = p.c.votes ? chunk_votes(step, p, head) + (start - p.sequence.packed_end) : nullptr;
+        pack(p.layer.layer_class, index, votes, work, block_at(p.c, step.blocks[p.step.first_block + b], index));
       }
     }
   }

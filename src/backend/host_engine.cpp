@@ -1,4 +1,4 @@
-#include "cache/host_engine.h"
+#include "backend/host_engine.h"
 
 #include <algorithm>
 #include <cstring>
@@ -7,14 +7,22 @@ namespace oscar {
 
 namespace {
 constexpr size_t kScratchAlignment = 64;
+
+size_t scratch_bytes(const EnginePlan& plan, const EngineSizes& sizes, const Backend& backend) {
+  size_t bytes = 0;
+  for (const LayerClass& c : plan.classes)
+    bytes = std::max(bytes, backend.scratch_bytes(c.key_dim, c.value_dim, static_cast<uint32_t>(sizes.group_rows)));
+  return bytes;
 }
 
-HostEngine::HostEngine(const CachePlan& plan, const Footprint& sizes, const Calibration& calibration,
-                       const Backend& backend, const Pool& pool, const std::pmr::vector<Sequence>& sequences,
+}  // namespace
+
+HostEngine::HostEngine(const EnginePlan& plan, const Calibration& calibration, const Backend& backend, uint8_t* arena,
                        std::pmr::memory_resource* memory)
-    : plan_(plan), sizes_(sizes), calibration_(calibration), backend_(backend), pool_(pool), sequences_(sequences),
-      memory_(memory), transforms_(memory), class_layers_(memory), scratch_(memory), block_spans_(memory),
-      row_spans_(memory), q_(memory), out_(memory), lse_(memory), sinks_(memory), votes_(memory) {
+    : plan_(plan), sizes_(plan), calibration_(calibration), backend_(backend), arena_(arena), memory_(memory),
+      transforms_(memory), class_layers_(memory), scratch_(memory), block_spans_(memory), row_spans_(memory),
+      q_(memory), out_(memory), lse_(memory), sinks_(memory), votes_(memory),
+      backend_scratch_bytes_(scratch_bytes(plan, sizes_, backend)) {
   transforms_.resize(plan_.classes.size());
   class_layers_.resize(plan_.classes.size());
   for (size_t c = 0; c < plan_.classes.size(); ++c) {
@@ -28,8 +36,8 @@ HostEngine::HostEngine(const CachePlan& plan, const Footprint& sizes, const Cali
     for (uint32_t h = 0; h < plan_.classes[layer.layer_class].n_kv_heads; ++h)
       transforms_[layer.layer_class].push_back(&calibration_.head(l, h));
   }
-  scratch_.reserve(plan_.config.max_open_steps);
-  for (uint32_t i = 0; i < plan_.config.max_open_steps; ++i) {
+  scratch_.reserve(plan_.max_open_steps);
+  for (uint32_t i = 0; i < plan_.max_open_steps; ++i) {
     Scratch& s = scratch_.emplace_back(memory);
     s.rows.resize(plan_.n_scratch * sizes_.scratch_elements);
     s.votes.resize(plan_.n_scratch * sizes_.max_kv_heads * sizes_.chunk_tokens);
@@ -41,12 +49,13 @@ HostEngine::HostEngine(const CachePlan& plan, const Footprint& sizes, const Cali
   lse_.resize(sizes_.group_rows);
   sinks_.resize(sizes_.max_group);
   votes_.resize(sizes_.vote_floats);
-  backend_scratch_ = memory_->allocate(sizes_.backend_scratch_bytes, kScratchAlignment);
+  backend_scratch_ = memory_->allocate(backend_scratch_bytes_, kScratchAlignment);
 }
 
-HostEngine::~HostEngine() { memory_->deallocate(backend_scratch_, sizes_.backend_scratch_bytes, kScratchAlignment); }
+HostEngine::~HostEngine() { memory_->deallocate(backend_scratch_, backend_scratch_bytes_, kScratchAlignment); }
 
-uint64_t HostEngine::bytes(const CachePlan& plan, const Footprint& sizes) {
+uint64_t HostEngine::bytes(const EnginePlan& plan, const Backend& backend) {
+  const EngineSizes sizes(plan);
   const uint64_t n_classes = plan.classes.size();
   uint64_t heads = 0, layers = 0;
   for (const LayerClass& c : plan.classes) {
@@ -61,44 +70,43 @@ uint64_t HostEngine::bytes(const CachePlan& plan, const Footprint& sizes) {
                                              sizes.max_kv_heads * sizes.chunk_tokens * sizeof(float));
   const uint64_t workspace = (2 * sizes.row_floats + sizes.group_rows + sizes.max_group + sizes.vote_floats) *
                              sizeof(float);
-  return sizeof(HostEngine) + tables + plan.config.max_open_steps * (sizeof(Scratch) + scratch) + workspace +
-         sizes.backend_scratch_bytes;
+  return sizeof(HostEngine) + tables + plan.max_open_steps * (sizeof(Scratch) + scratch) + workspace +
+         scratch_bytes(plan, sizes, backend);
 }
 
-HostEngine::Part HostEngine::part_of(const Step& step, const StepEntry& e, uint32_t layer) const {
+HostEngine::Part HostEngine::part_of(const StepView& step, const StepEntry& e, uint32_t layer) const {
   const LayerPlan& l = plan_.layers[layer];
-  return {e, step.entry_classes[e.classes + l.layer_class], sequences_[e.slot].classes[l.layer_class], l,
-          plan_.classes[l.layer_class]};
+  const StepPart& part = step.parts[e.classes + l.layer_class];
+  return {e, part, part.sequence, l, plan_.classes[l.layer_class]};
 }
 
 HostEngine::RowPointers HostEngine::row_at(const LayerClass& c, Unit page, uint32_t head_index, uint64_t token) const {
-  uint8_t* head = pool_.data(page) + head_index * c.head_page_bytes;
+  uint8_t* head = data(page) + head_index * c.head_page_bytes;
   uint16_t* keys = reinterpret_cast<uint16_t*>(head);
   uint16_t* values = keys + kPageTokens * c.key_dim;
   const uint64_t row = token % kPageTokens;
   return {keys + row * c.key_dim, values + row * c.value_dim};
 }
 
-HostEngine::RowPointers HostEngine::scratch_row(uint32_t slot, const Step& step, const Part& p, uint32_t head,
-                                                uint64_t row) {
+HostEngine::RowPointers HostEngine::scratch_row(const StepView& step, const Part& p, uint32_t head, uint64_t row) {
   const uint32_t area = plan_.layers[p.layer.kv_source].scratch;
-  uint16_t* keys = scratch_[slot].rows.data() + area * sizes_.scratch_elements;
+  uint16_t* keys = scratch_[step.slot].rows.data() + area * sizes_.scratch_elements;
   uint16_t* values = keys + uint64_t{step.n_rows} * p.c.n_kv_heads * p.c.key_dim;
   const uint64_t index = row * p.c.n_kv_heads + head;
   return {keys + index * p.c.key_dim, values + index * p.c.value_dim};
 }
 
-float* HostEngine::chunk_votes(uint32_t slot, const Part& p, uint32_t head) {
-  return scratch_[slot].votes.data() + (uint64_t{p.layer.scratch} * sizes_.max_kv_heads + head) * sizes_.chunk_tokens +
-         p.ec.vote_offset;
+float* HostEngine::chunk_votes(const StepView& step, const Part& p, uint32_t head) {
+  return scratch_[step.slot].votes.data() +
+         (uint64_t{p.layer.scratch} * sizes_.max_kv_heads + head) * sizes_.chunk_tokens + p.step.vote_offset;
 }
 
-void HostEngine::append(uint32_t slot, const Step& step, uint32_t layer, const TensorView& k, const TensorView& v) {
+void HostEngine::append(const StepView& step, uint32_t layer, const TensorView& k, const TensorView& v) {
   for (const StepEntry& e : step.entries)
-    if (e.slot != kPaddingSlot) append_part(slot, step, part_of(step, e, layer), k, v);
+    if (e.slot != kPaddingSlot) append_part(step, part_of(step, e, layer), k, v);
 }
 
-void HostEngine::append_part(uint32_t slot, const Step& step, const Part& p, const TensorView& k, const TensorView& v) {
+void HostEngine::append_part(const StepView& step, const Part& p, const TensorView& k, const TensorView& v) {
   const LayerClass& c = p.c;
   auto store = [&](uint64_t row, uint32_t head, const RowPointers& to) {
     load_row_bf16(k, row, head, c.key_dim, to.key);
@@ -106,40 +114,40 @@ void HostEngine::append_part(uint32_t slot, const Step& step, const Part& p, con
   };
   for (uint32_t i = 0; i < p.entry.n_new; ++i) {
     const uint64_t token = p.entry.base + i, row = p.entry.row + i;
-    const bool persists = token >= p.ec.persist_from || token < c.n_sink;
+    const bool persists = token >= p.step.persist_from || token < c.n_sink;
     for (uint32_t head = 0; head < c.n_kv_heads; ++head) {
-      if (p.ec.uses_scratch) store(row, head, scratch_row(slot, step, p, head, row));
+      if (p.step.uses_scratch) store(row, head, scratch_row(step, p, head, row));
       if (persists)
-        store(row, head, row_at(c, p.state.pages[token / kPageTokens], head_index(c, p.layer, head), token));
+        store(row, head, row_at(c, p.sequence.pages[token / kPageTokens], head_index(c, p.layer, head), token));
     }
   }
-  if (c.votes) clear_votes(slot, p);
+  if (c.votes) clear_votes(step, p);
 }
 
-void HostEngine::clear_votes(uint32_t slot, const Part& p) {
+void HostEngine::clear_votes(const StepView& step, const Part& p) {
   const StepEntry& e = p.entry;
-  const bool is_big = p.is_big(plan_.config.max_rollback);
+  const bool is_big = p.is_big(plan_.max_rollback);
   for (uint32_t head = 0; head < p.c.n_kv_heads; ++head) {
-    const VoteArea votes = votes_at(p.c, p.state.scores, head_index(p.c, p.layer, head));
+    const VoteArea votes = votes_at(p.c, p.sequence.scores, head_index(p.c, p.layer, head));
     // On the side that end commits; the other one may still hold an old token in the same place of the ring.
-    for (uint64_t token = std::max({p.ec.persist_from, p.ec.packed_end, e.base}); token < e.end(); ++token)
-      votes.score(is_big ? p.state.side ^ 1 : p.state.side, token) = 0.0f;
-    const uint64_t first_line = is_big ? e.base + e.n_sure() - plan_.config.max_rollback : e.base;
+    for (uint64_t token = std::max({p.step.persist_from, p.step.packed_end, e.base}); token < e.end(); ++token)
+      votes.score(is_big ? p.sequence.side ^ 1 : p.sequence.side, token) = 0.0f;
+    const uint64_t first_line = is_big ? e.base + e.n_sure() - plan_.max_rollback : e.base;
     for (uint64_t query = first_line; query < e.end(); ++query)
       std::fill_n(votes.line(query), votes.layout.n_line, uint16_t{0});
-    if (p.ec.n_blocks == 0) continue;
-    float* chunk = chunk_votes(slot, p, head);
-    for (uint64_t token = p.state.packed_end; token < e.end(); ++token)
-      chunk[token - p.state.packed_end] = token < e.base ? votes.score(p.state.side, token) : 0.0f;
+    if (p.step.n_blocks == 0) continue;
+    float* chunk = chunk_votes(step, p, head);
+    for (uint64_t token = p.sequence.packed_end; token < e.end(); ++token)
+      chunk[token - p.sequence.packed_end] = token < e.base ? votes.score(p.sequence.side, token) : 0.0f;
   }
 }
 
 void HostEngine::copy_unit(uint32_t layer_class, UnitKind kind, Unit from, Unit to) {
-  std::memcpy(pool_.data(to), pool_.data(from), plan_.classes[layer_class].unit_bytes[static_cast<int>(kind)]);
+  std::memcpy(data(to), data(from), plan_.classes[layer_class].unit_bytes[static_cast<int>(kind)]);
 }
 
 // Ascending, so that a row is read before it is overwritten.
-void HostEngine::move_accepted(uint32_t layer_class, const ClassState& s, uint64_t base,
+void HostEngine::move_accepted(uint32_t layer_class, const SequenceView& s, uint64_t base,
                                std::span<const uint32_t> indices) {
   const LayerClass& c = plan_.classes[layer_class];
   for (uint32_t head = 0; head < c.heads(); ++head) {
@@ -156,7 +164,7 @@ void HostEngine::move_accepted(uint32_t layer_class, const ClassState& s, uint64
 }
 
 // The accepted tokens and their queries move together: a vote for a moved token moves within its line.
-void HostEngine::move_votes(const VoteArea& votes, const ClassState& s, uint64_t base,
+void HostEngine::move_votes(const VoteArea& votes, const SequenceView& s, uint64_t base,
                             std::span<const uint32_t> indices) {
   const uint64_t reach = votes.layout.n_line;
   for (uint64_t i = 0; i < indices.size(); ++i) {

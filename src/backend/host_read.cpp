@@ -4,15 +4,14 @@
 #include <limits>
 #include <vector>
 
-#include "cache/host_engine.h"
+#include "backend/host_engine.h"
 
 namespace oscar {
 
-void HostEngine::read(const Sequence& seq, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
+void HostEngine::read(const SequenceView& s, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
                       const TensorView& k, const TensorView& v) const {
   const LayerPlan& l = plan_.layers[layer];
   const LayerClass& c = class_of(layer);
-  const ClassState& s = seq.classes[l.layer_class];
   const uint32_t index = head_index(c, l, head);
   auto store = [&](uint64_t token, const float* key, const float* value) {
     if (k) store_row(k, token - first, 0, c.key_dim, key);
@@ -45,11 +44,10 @@ void HostEngine::read(const Sequence& seq, uint32_t layer, uint32_t head, uint64
   }
 }
 
-void HostEngine::scores(const Sequence& seq, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
-                        const TensorView& out) const {
+void HostEngine::scores(const SequenceView& s, uint64_t length, uint32_t layer, uint32_t head, uint64_t first,
+                        uint64_t n, const TensorView& out) const {
   const LayerPlan& l = plan_.layers[layer];
   const LayerClass& c = class_of(layer);
-  const ClassState& s = seq.classes[l.layer_class];
   const uint32_t index = head_index(c, l, head);
   const VoteArea votes = votes_at(c, s.scores, index);
   for (uint64_t token = first; token < first + n; ++token) {
@@ -57,8 +55,8 @@ void HostEngine::scores(const Sequence& seq, uint32_t layer, uint32_t head, uint
     if (token >= s.packed_end) {
       score = votes.score(s.side, token);
       // Votes that can still be rolled back, in query order.
-      for (uint64_t query = std::max(s.counted, token + 1); query < seq.length; ++query)
-        if (query <= token + plan_.config.n_recent) score += f16_to_f32(votes.vote(query, token));
+      for (uint64_t query = std::max(s.counted, token + 1); query < length; ++query)
+        if (query <= token + plan_.n_recent) score += f16_to_f32(votes.vote(query, token));
     }
     store_row(out, token - first, 0, 1, &score);
   }

@@ -8,8 +8,7 @@
 
 #include "attention/work.h"
 #include "backend/backend.h"
-#include "cache/engine.h"
-#include "cache/footprint.h"
+#include "backend/engine.h"
 #include "transform/calibration.h"
 
 namespace oscar {
@@ -17,21 +16,21 @@ namespace oscar {
 class HostEngine final : public Engine {
  public:
   // All of these outlive the engine.
-  HostEngine(const CachePlan& plan, const Footprint& sizes, const Calibration& calibration, const Backend& backend,
-             const Pool& pool, const std::pmr::vector<Sequence>& sequences, std::pmr::memory_resource* memory);
+  HostEngine(const EnginePlan& plan, const Calibration& calibration, const Backend& backend, uint8_t* arena,
+             std::pmr::memory_resource* memory);
   ~HostEngine() override;
-  static uint64_t bytes(const CachePlan& plan, const Footprint& sizes);
+  static uint64_t bytes(const EnginePlan& plan, const Backend& backend);
 
   void upkeep(const Upkeep& jobs) override;
-  void append(uint32_t slot, const Step& step, uint32_t layer, const TensorView& k, const TensorView& v) override;
-  void attend(uint32_t slot, const Step& step, const AttendRequest& r, bool votes) override;
-  void pack_chunk(uint32_t slot, const Step& step, uint32_t layer) override;
+  void append(const StepView& step, uint32_t layer, const TensorView& k, const TensorView& v) override;
+  void attend(const StepView& step, const AttendRequest& r, bool votes) override;
+  void pack_chunk(const StepView& step, uint32_t layer) override;
   void copy_unit(uint32_t layer_class, UnitKind kind, Unit from, Unit to) override;
-  void move_accepted(uint32_t layer_class, const ClassState& s, uint64_t base,
+  void move_accepted(uint32_t layer_class, const SequenceView& s, uint64_t base,
                      std::span<const uint32_t> indices) override;
-  void read(const Sequence& seq, uint32_t layer, uint32_t head, uint64_t first, uint64_t n, const TensorView& k,
+  void read(const SequenceView& s, uint32_t layer, uint32_t head, uint64_t first, uint64_t n, const TensorView& k,
             const TensorView& v) const override;
-  void scores(const Sequence& seq, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
+  void scores(const SequenceView& s, uint64_t length, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
               const TensorView& out) const override;
   uint64_t n_non_finite() const override { return n_non_finite_; }
 
@@ -49,47 +48,47 @@ class HostEngine final : public Engine {
   // One sequence of a step in the class of one layer.
   struct Part {
     const StepEntry& entry;
-    const EntryClass& ec;
-    const ClassState& state;
+    const StepPart& step;
+    const SequenceView& sequence;
     const LayerPlan& layer;
     const LayerClass& c;
     bool is_big(uint32_t max_rollback) const { return entry.n_sure() > max_rollback; }
   };
 
   const LayerClass& class_of(uint32_t layer) const { return plan_.classes[plan_.layers[layer].layer_class]; }
-  Part part_of(const Step& step, const StepEntry& e, uint32_t layer) const;
+  Part part_of(const StepView& step, const StepEntry& e, uint32_t layer) const;
   RowPointers row_at(const LayerClass& c, Unit page, uint32_t head_index, uint64_t token) const;
-  RowPointers scratch_row(uint32_t slot, const Step& step, const Part& p, uint32_t head, uint64_t row);
-  float* chunk_votes(uint32_t slot, const Part& p, uint32_t head);
+  RowPointers scratch_row(const StepView& step, const Part& p, uint32_t head, uint64_t row);
+  float* chunk_votes(const StepView& step, const Part& p, uint32_t head);
+  uint8_t* data(Unit unit) const { return arena_ + unit * kUnitAlignment; }
   uint8_t* block_at(const LayerClass& c, Unit unit, uint32_t head_index) const {
-    return pool_.data(unit) + uint64_t{head_index} * c.layout.bytes;
+    return data(unit) + uint64_t{head_index} * c.layout.bytes;
   }
   VoteArea votes_at(const LayerClass& c, Unit scores, uint32_t head_index) const {
-    return {pool_.data(scores) + head_index * c.vote_layout.bytes(), c.vote_layout};
+    return {data(scores) + head_index * c.vote_layout.bytes(), c.vote_layout};
   }
   static uint32_t head_index(const LayerClass& c, const LayerPlan& l, uint32_t head) {
     return l.index_in_class * c.n_kv_heads + head;
   }
 
-  void append_part(uint32_t slot, const Step& step, const Part& p, const TensorView& k, const TensorView& v);
-  void clear_votes(uint32_t slot, const Part& p);
-  void move_votes(const VoteArea& votes, const ClassState& s, uint64_t base, std::span<const uint32_t> indices);
+  void append_part(const StepView& step, const Part& p, const TensorView& k, const TensorView& v);
+  void clear_votes(const StepView& step, const Part& p);
+  void move_votes(const VoteArea& votes, const SequenceView& s, uint64_t base, std::span<const uint32_t> indices);
 
   AttendWork describe(const Part& p, const AttendRequest& r, bool votes);
-  uint32_t gather_rows(uint32_t slot, const Step& step, const Part& p);
-  void attend_part(uint32_t slot, const Step& step, const Part& p, const AttendRequest& r, bool votes);
+  uint32_t gather_rows(const StepView& step, const Part& p);
+  void attend_part(const StepView& step, const Part& p, const AttendRequest& r, bool votes);
   void attend_padding(const StepEntry& e, const AttendRequest& r);
-  void add_votes(uint32_t slot, const Part& p, uint32_t head, const AttendWork& work);
+  void add_votes(const StepView& step, const Part& p, uint32_t head, const AttendWork& work);
 
   void pack(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block);
   bool is_shaped(uint32_t layer) const;
 
-  const CachePlan& plan_;
-  const Footprint& sizes_;
+  const EnginePlan& plan_;
+  const EngineSizes sizes_;
   const Calibration& calibration_;
   const Backend& backend_;
-  const Pool& pool_;
-  const std::pmr::vector<Sequence>& sequences_;
+  uint8_t* const arena_;
   std::pmr::memory_resource* memory_;
 
   // By class: the transforms by head index, and the layer they belong to.
@@ -99,6 +98,7 @@ class HostEngine final : public Engine {
   std::pmr::vector<BlockSpan> block_spans_;
   std::pmr::vector<RowSpan> row_spans_;
   std::pmr::vector<float> q_, out_, lse_, sinks_, votes_;
+  size_t backend_scratch_bytes_ = 0;
   void* backend_scratch_ = nullptr;
   uint64_t n_non_finite_ = 0;
 };

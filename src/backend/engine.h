@@ -1,0 +1,139 @@
+// What moves and computes the bytes of sequences. The cache decides (host truth, no numerics) and describes; an engine
+// executes: backend/host_engine.h on the host, others on a device. The interface is plain data, so that an engine can copy
+// it to where it computes.
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "backend/engine_plan.h"
+#include "backend/tensor.h"
+
+namespace oscar {
+
+// Where a unit lies in the arena, in steps of kUnitAlignment bytes.
+using Unit = uint32_t;
+inline constexpr Unit kNoUnit = UINT32_MAX;
+inline constexpr uint64_t kUnitAlignment = 64;
+
+// Tokens start + first .. start + last - 1. A cut only moves the limits: the bytes are shared and never change.
+struct BlockEntry {
+  uint64_t start;
+  Unit unit;
+  uint8_t first, last;
+  uint16_t reserved = 0;
+  uint64_t end() const { return start + last; }
+};
+static_assert(sizeof(BlockEntry) == 16);
+
+// A sequence in one class. Its tokens are
+//     [0, n_sink) exact   |   [n_sink, packed_end) in blocks   |   [packed_end, length) exact
+// Exact rows never move: page p holds tokens 16 p .. 16 p + 15.
+struct SequenceView {
+  std::span<const BlockEntry> blocks;
+  std::span<const Unit> pages;  // by page number; kNoUnit where its tokens are packed or gone
+  uint64_t packed_end;          // >= n_sink of the class
+  uint64_t kept_from;           // a window has dropped the tokens before this one
+  Unit scores;
+  uint32_t side;     // which side of the scores is committed
+  uint64_t counted;  // votes of the queries before this position are in the scores
+};
+
+// One sequence of a step.
+struct StepEntry {
+  uint32_t slot;  // of the sequence; kPaddingSlot: rows that are not stored
+  uint32_t n_new, n_draft;
+  uint32_t row;      // of its first new token in the step's tensors
+  uint32_t classes;  // first of its StepPart records
+  uint64_t base;     // the sequence's length at begin
+
+  uint64_t end() const { return base + n_new; }
+  uint32_t n_sure() const { return n_new - n_draft; }
+};
+inline constexpr uint32_t kPaddingSlot = UINT32_MAX;
+
+// One sequence of a step in one class. A long step packs the tokens that age within it: they never reach the pages.
+struct StepPart {
+  SequenceView sequence{};                 // as begin left it
+  uint64_t persist_from = 0;               // new tokens from here on (and sinks) go to pages
+  uint64_t old_packed_end = 0;             // before begin's packing
+  uint64_t packed_end = 0;                 // once the step is committed
+  uint64_t first_start = 0;                // start of the first block that the step packs
+  uint32_t first_block = 0, n_blocks = 0;  // in StepView::blocks
+  bool uses_scratch = false;               // the new tokens are read from the step's scratch
+  uint64_t vote_offset = 0;                // in a line of chunk votes, of the token at the sequence's packed_end
+};
+
+struct StepView {
+  uint32_t slot;  // of the step: its scratch
+  uint32_t n_rows;
+  std::span<const StepEntry> entries;
+  std::span<const StepPart> parts;  // entry by entry, class by class
+  std::span<const Unit> blocks;     // reserved for the tokens that age within the step
+};
+
+struct AttendRequest {
+  uint32_t layer;
+  TensorView q, out, lse, sink_logits, mask;
+  float scale, softcap;
+};
+
+// Votes of the queries [from, until) that can no longer be rolled back are added to the scores of tokens from `first` on.
+struct CountJob {
+  uint32_t layer_class;
+  Unit scores;
+  uint32_t side;
+  uint64_t from, until, first;
+};
+
+// The 128 tokens from `start` on, all layers and heads of the class, from exact rows into a block unit. pages[i] holds the
+// tokens of page start / 16 + i. scores is kNoUnit where nothing is to be chosen.
+struct PackJob {
+  uint32_t layer_class;
+  Unit block;
+  uint64_t start;
+  Unit pages[kBlockTokens / kPageTokens + 1];
+  Unit scores;
+  uint32_t side;
+};
+
+// Scores of the tokens [first, last) are copied from the committed side to the other.
+struct SideJob {
+  uint32_t layer_class;
+  Unit scores;
+  uint32_t side;
+  uint64_t first, last;
+};
+
+// What begin has to have done, in this order.
+struct Upkeep {
+  std::span<const CountJob> counts;
+  std::span<const PackJob> packs;
+  std::span<const SideJob> sides;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  virtual void upkeep(const Upkeep& jobs) = 0;
+  // Keys and values of a layer: to pages, and to the step's scratch where they are read from there.
+  virtual void append(const StepView& step, uint32_t layer, const TensorView& k, const TensorView& v) = 0;
+  // r.scale > 0. `votes`: this attention counts for the choice of refined tokens.
+  virtual void attend(const StepView& step, const AttendRequest& r, bool votes) = 0;
+  // The blocks of one layer that a long step has reserved, from its scratch and the pages.
+  virtual void pack_chunk(const StepView& step, uint32_t layer) = 0;
+
+  virtual void copy_unit(uint32_t layer_class, UnitKind kind, Unit from, Unit to) = 0;
+  // Rows and votes of base + indices[i] move to base + i, in every layer and head of the class.
+  virtual void move_accepted(uint32_t layer_class, const SequenceView& s, uint64_t base,
+                             std::span<const uint32_t> indices) = 0;
+
+  virtual void read(const SequenceView& s, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
+                    const TensorView& k, const TensorView& v) const = 0;
+  virtual void scores(const SequenceView& s, uint64_t length, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
+                      const TensorView& out) const = 0;
+  // Elements that were stored as 0 because they were not finite.
+  virtual uint64_t n_non_finite() const = 0;
+};
+
+}  // namespace oscar

@@ -1,0 +1,286 @@
+// A random decode step on the GPU and in the oracle: several sequences and KV heads over one pool laid out as the cache
+// lays it out, poisoned wherever nothing valid lies.
+#pragma once
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "attend.h"
+#include "backend/cpu.h"
+#include "device_buffer.h"
+#include "random_work.h"
+
+namespace oscar::testing {
+
+struct DecodeGeometry {
+  BlockShape shape;
+  uint32_t n_kv_heads, group;
+  std::vector<Geometry> sequences;  // dims, group, map, window, scale-free: the same in all; lengths differ
+  bool padding;                     // one more row that belongs to nobody
+  cuda::Dtype q_dtype;
+  float softcap;
+};
+
+class DecodeCase {
+ public:
+  DecodeCase(const DecodeGeometry& geometry, Random& random) : g_(geometry) {
+    layout_ = block_layout(g_.shape);
+    scale_ = static_cast<float>((0.3 + 0.9 * random.uniform()) / std::sqrt(g_.shape.key_dim));
+    for (const Geometry& s : g_.sequences)
+      for (uint32_t h = 0; h < g_.n_kv_heads; ++h)
+        problems_.push_back(std::make_unique<Problem>(s, random, best_backend()));
+    make_tables(random);
+    make_pool();
+    make_queries();
+    make_transforms();
+  }
+
+  uint32_t n_rows() const { return n_rows_; }
+  uint32_t n_q_heads() const { return g_.n_kv_heads * g_.group; }
+  uint32_t max_queries() const {
+    uint32_t most = 0;
+    for (const cuda::SequenceWork& s : sequences_) most = std::max(most, s.n_queries);
+    return most;
+  }
+  uint32_t n_items() const {
+    uint32_t n = 0;
+    for (const cuda::SequenceWork& s : sequences_) n += (s.n_blocks + s.n_pages) * g_.n_kv_heads;
+    return n;
+  }
+  const DecodeGeometry& geometry() const { return g_; }
+  bool counters_clean() const { return counters_clean_; }  // after run
+
+  // One launch over at most n_split CTAs; out in `dtype`, as bytes.
+  void run(uint32_t n_split, uint32_t n_multiprocessors, cuda::Dtype dtype, std::vector<uint8_t>& out,
+           std::vector<float>& lse) {
+    const cuda::AttendShape shape{g_.shape, max_queries()};
+    const uint32_t n_ctas = cuda::attend_ctas(shape, n_multiprocessors),
+                   n_segments = static_cast<uint32_t>(sequences_.size()) * g_.n_kv_heads;
+    std::vector<cuda::CtaStart> starts(n_ctas);
+    n_split = std::min(n_split, n_ctas);
+    if (!cuda::plan_step(sequences_.data(), static_cast<uint32_t>(sequences_.size()), g_.n_kv_heads, n_split,
+                         starts.data()))
+      std::abort();
+    for (uint32_t c = n_split; c < n_ctas; ++c) {
+      starts[c] = starts[0];  // idle: c >= n_active
+    }
+    const uint64_t element = dtype == cuda::Dtype::kF32 ? 4 : 2;
+    DeviceBuffer<uint8_t> pool(pool_), q(q_bytes_), mask(mask_),
+        device_out(n_rows_ * n_q_heads() * g_.shape.value_dim * element);
+    DeviceBuffer<cuda::SpanEntry> spans(spans_);
+    DeviceBuffer<cuda::SequenceWork> sequences(sequences_);
+    DeviceBuffer<cuda::CtaStart> device_starts(starts);
+    DeviceBuffer<float> device_lse(n_rows_ * n_q_heads()), sinks(sinks_), query_matrix(query_matrix_),
+        value_matrix(value_matrix_), mapped(uint64_t{n_rows_} * n_q_heads() * g_.shape.key_dim);
+    DeviceBuffer<uint8_t> workspace(cuda::attend_workspace_bytes(shape, n_multiprocessors, n_segments));
+    device_out.fill(0xff);
+    device_lse.fill(0xff);
+    mapped.fill(0xff);
+    workspace.fill(0xff);
+    check_cuda(cudaMemset(workspace.get(), 0, n_segments * 4), "counters");
+
+    const Geometry& s = g_.sequences[0];
+    cuda::AttendArgs a{};
+    a.pool = pool.get();
+    a.block_offset = uint64_t{kLayer} * g_.n_kv_heads * layout_.bytes;
+    a.page_offset = uint64_t{kLayer} * g_.n_kv_heads * page_bytes();
+    a.spans = spans.get();
+    a.sequences = sequences.get();
+    a.starts = device_starts.get();
+    a.n_kv_heads = g_.n_kv_heads;
+    a.group = g_.group;
+    a.n_rows = n_rows_;
+    a.q = {q.get(), q_row_stride(), g_.shape.key_dim + 8, g_.q_dtype};
+    a.out = {device_out.get(), int64_t{n_q_heads()} * g_.shape.value_dim, g_.shape.value_dim, dtype};
+    a.lse = device_lse.get();
+    a.lse_row_stride = n_q_heads();
+    a.sink_logits = s.sink_logits ? sinks.get() : nullptr;
+    a.mask = s.tree_mask ? mask.get() : nullptr;
+    a.mask_row_stride = mask_stride_;
+    a.scale = scale_;
+    a.softcap = g_.softcap;
+    a.window = s.window;
+    a.query = {s.map, query_matrix.get()};
+    a.value_inverse = {s.map, value_matrix.get()};
+    a.workspace = workspace.get();
+    a.n_segments = n_segments;
+    a.mapped_queries = mapped.get();
+    check_cuda(cuda::attend_launch(shape, a, n_multiprocessors, false, nullptr), "attend_launch");
+    check_cuda(cudaDeviceSynchronize(), "attend");
+    out = device_out.download();
+    lse = device_lse.download();
+    const std::vector<uint8_t> left = workspace.download();  // the counters must be ready for the next launch
+    counters_clean_ = std::all_of(left.begin(), left.begin() + n_segments * 4, [](uint8_t b) { return b == 0; });
+  }
+
+  // The oracle's [row][query head] results; padding rows 0 and minus infinity.
+  void reference(std::vector<float>& out, std::vector<float>& lse) const {
+    const uint32_t dv = g_.shape.value_dim;
+    out.assign(uint64_t{n_rows_} * n_q_heads() * dv, 0.0f);
+    lse.assign(uint64_t{n_rows_} * n_q_heads(), -INFINITY);
+    for (uint32_t s = 0, row = 0; s < g_.sequences.size(); row += g_.sequences[s++].n_new)
+      for (uint32_t h = 0; h < g_.n_kv_heads; ++h) {
+        const Problem& p = *problems_[s * g_.n_kv_heads + h];
+        AttendWork w = p.work();
+        std::vector<BlockSpan> blocks(w.blocks, w.blocks + w.n_blocks);
+        for (uint32_t b = 0; b < w.n_blocks; ++b)
+          blocks[b].first = cuts_[s][b].first, blocks[b].last = cuts_[s][b].second;
+        w.blocks = blocks.data();
+        w.scale = scale_;
+        w.softcap = g_.softcap;
+        w.mask = g_.sequences[0].tree_mask ? mask_.data() + uint64_t{row} * mask_stride_ : nullptr;
+        w.mask_stride = mask_stride_;
+        w.sink_logits = g_.sequences[0].sink_logits ? sinks_.data() + h * g_.group : nullptr;
+        w.n_voters = 0;
+        w.transform = &problems_[h]->transform();  // the launch has one per head
+        const Result r = attend(reference_backend(), w);
+        for (uint32_t i = 0; i < w.n_new * w.group; ++i) {
+          const uint64_t at = uint64_t{row + i / w.group} * n_q_heads() + h * g_.group + i % w.group;
+          std::copy_n(r.out.data() + uint64_t{i} * dv, dv, out.data() + at * dv);
+          lse[at] = r.lse[i];
+        }
+      }
+  }
+
+ private:
+  static constexpr uint32_t kLayer = 1, kLayers = 3;  // of its class
+
+  uint64_t page_bytes() const { return uint64_t{kPageTokens} * (g_.shape.key_dim + g_.shape.value_dim) * 2; }
+  int64_t q_row_stride() const { return int64_t{n_q_heads()} * (g_.shape.key_dim + 8) + 3; }
+
+  // Cuts (the same for all heads), spans, sequences. Long steps become several works over the same spans.
+  void make_tables(Random& random) {
+    uint64_t unit = 1;  // unit 0 stays poison
+    const uint64_t block_units = (kLayers * g_.n_kv_heads * layout_.bytes + 63) / 64;
+    const uint64_t page_units = (kLayers * g_.n_kv_heads * page_bytes() + 63) / 64;
+    for (const Geometry& s : g_.sequences) {
+      cuda::SequenceWork w{};
+      w.span_begin = static_cast<uint32_t>(spans_.size());
+      w.first_row = n_rows_;
+      w.n_blocks = s.n_blocks;
+      const uint32_t packed_end = s.n_sinks + s.n_blocks * kBlockTokens, n_past = packed_end + s.n_recent;
+      w.first_position = n_past;
+      cuts_.emplace_back();
+      for (uint32_t b = 0; b < s.n_blocks; ++b) {
+        uint32_t first = 0, last = kBlockTokens;
+        if (s.cut_blocks && random.chance(0.5)) first = random.below(kBlockTokens);
+        if (s.cut_blocks && random.chance(0.5)) last = random.between(first + 1, kBlockTokens);
+        cuts_.back().push_back({first, last});
+        spans_.push_back({static_cast<uint32_t>(unit), s.n_sinks + b * kBlockTokens, static_cast<uint16_t>(first),
+                          static_cast<uint16_t>(last), 0});
+        unit += block_units;
+      }
+      for (uint32_t page = 0; page * kPageTokens < n_past + s.n_new; ++page)
+        for (const auto& [from, to] : {std::pair{0u, s.n_sinks}, std::pair{packed_end, n_past + s.n_new}}) {
+          const uint32_t begin = page * kPageTokens, a = std::max(from, begin), b = std::min(to, begin + kPageTokens);
+          if (a >= b) continue;
+          spans_.push_back({static_cast<uint32_t>(unit), begin, static_cast<uint16_t>(a - begin),
+                            static_cast<uint16_t>(b - begin), 0});
+          unit += page_units;
+          ++w.n_pages;
+        }
+      for (uint32_t r = 0; r < s.n_new * g_.group; r += cuda::kMaxQueries) {
+        w.query_begin = r;
+        w.n_queries = std::min(cuda::kMaxQueries, s.n_new * g_.group - r);
+        sequences_.push_back(w);
+        owner_.push_back(static_cast<uint32_t>(cuts_.size() - 1));
+      }
+      n_rows_ += s.n_new;
+      mask_stride_ = std::max<int64_t>(mask_stride_, s.n_new);
+    }
+    if (g_.padding) {
+      cuda::SequenceWork w{};
+      w.first_row = n_rows_++;
+      w.n_queries = g_.group;
+      sequences_.push_back(w);
+    }
+    pool_.assign(unit * 64, 0xff);
+    mask_.resize(n_rows_ * mask_stride_);
+    for (uint8_t& m : mask_) m = random.chance(0.5);
+    for (uint32_t h = 0; h < n_q_heads(); ++h) sinks_.push_back(3.0f * random.normal());
+  }
+
+  void make_pool() {
+    std::vector<bool> done(g_.sequences.size());
+    for (size_t i = 0; i < owner_.size(); ++i) {
+      if (done[owner_[i]]) continue;
+      done[owner_[i]] = true;
+      for (uint32_t k = 0; k < sequences_[i].n_blocks + sequences_[i].n_pages; ++k)
+        for (uint32_t h = 0; h < g_.n_kv_heads; ++h) put(sequences_[i], owner_[i], k, h);
+    }
+  }
+
+  void put(const cuda::SequenceWork& w, uint32_t sequence, uint32_t k, uint32_t head) {
+    Problem& p = *problems_[sequence * g_.n_kv_heads + head];
+    const cuda::SpanEntry& span = spans_[w.span_begin + k];
+    uint8_t* unit = pool_.data() + uint64_t{span.unit} * 64;
+    if (k < w.n_blocks) {
+      std::memcpy(unit + (kLayer * g_.n_kv_heads + head) * layout_.bytes, p.work().blocks[k].bytes, layout_.bytes);
+      return;
+    }
+    uint8_t* page = unit + (kLayer * g_.n_kv_heads + head) * page_bytes();
+    for (uint32_t i = span.first; i < span.last; ++i) {
+      const uint32_t dk = g_.shape.key_dim, dv = g_.shape.value_dim;
+      std::memcpy(page + i * dk * 2, p.key(span.start + i), dk * 2);
+      std::memcpy(page + (kPageTokens * dk + i * dv) * 2, p.value(span.start + i), dv * 2);
+    }
+  }
+
+  // Queries as the launch gets them; the oracle gets the same rounded values.
+  void make_queries() {
+    const uint64_t element = g_.q_dtype == cuda::Dtype::kF32 ? 4 : 2;
+    q_bytes_.assign(n_rows_ * q_row_stride() * element, 0xff);
+    for (uint32_t s = 0, row = 0; s < g_.sequences.size(); row += g_.sequences[s++].n_new)
+      for (uint32_t h = 0; h < g_.n_kv_heads; ++h) {
+        std::vector<float>& q = problems_[s * g_.n_kv_heads + h]->queries();
+        for (size_t i = 0; i < q.size(); ++i) {
+          const uint32_t r = static_cast<uint32_t>(i / g_.shape.key_dim),
+                         d = static_cast<uint32_t>(i % g_.shape.key_dim);
+          const uint64_t at = (row + r / g_.group) * q_row_stride() +
+                              uint64_t{h * g_.group + r % g_.group} * (g_.shape.key_dim + 8) + d;
+          store(q[i], q_bytes_.data() + at * element);
+        }
+      }
+  }
+
+  void store(float& x, uint8_t* at) const {
+    if (g_.q_dtype == cuda::Dtype::kF16) {
+      const _Float16 half = static_cast<_Float16>(x);
+      x = static_cast<float>(half);
+      std::memcpy(at, &half, 2);
+    } else if (g_.q_dtype == cuda::Dtype::kBF16) {
+      const uint16_t bits = f32_to_bf16(x);
+      x = bf16_to_f32(bits);
+      std::memcpy(at, &bits, 2);
+    } else {
+      std::memcpy(at, &x, 4);
+    }
+  }
+
+  // One transform per head for all sequences: those of sequence 0, here and in the oracle.
+  void make_transforms() {
+    if (g_.sequences[0].map != MapKind::kDense) return;
+    for (uint32_t h = 0; h < g_.n_kv_heads; ++h) {
+      const HeadTransform& t = problems_[h]->transform();
+      query_matrix_.insert(query_matrix_.end(), t.query.matrix, t.query.matrix + g_.shape.key_dim * g_.shape.key_dim);
+      value_matrix_.insert(value_matrix_.end(), t.value_inverse.matrix,
+                           t.value_inverse.matrix + g_.shape.value_dim * g_.shape.value_dim);
+    }
+  }
+
+  bool counters_clean_ = false;
+  DecodeGeometry g_;
+  BlockLayout layout_;
+  float scale_;
+  std::vector<std::unique_ptr<Problem>> problems_;  // [sequence][head]
+  std::vector<std::vector<std::pair<uint32_t, uint32_t>>> cuts_;
+  std::vector<cuda::SpanEntry> spans_;
+  std::vector<cuda::SequenceWork> sequences_;
+  std::vector<uint32_t> owner_;
+  uint32_t n_rows_ = 0;
+  int64_t mask_stride_ = 1;
+  std::vector<uint8_t> pool_, q_bytes_, mask_;
+  std::vector<float> sinks_, query_matrix_, value_matrix_;
+};
+
+}  // namespace oscar::testing

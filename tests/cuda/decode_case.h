@@ -58,8 +58,8 @@ class DecodeCase {
                    n_segments = static_cast<uint32_t>(sequences_.size()) * g_.n_kv_heads;
     std::vector<cuda::CtaStart> starts(n_ctas);
     n_split = std::min(n_split, n_ctas);
-    if (!cuda::plan_step(sequences_.data(), static_cast<uint32_t>(sequences_.size()), g_.n_kv_heads, n_split,
-                         starts.data()))
+    if (!cuda::plan_step(sequences_.data(), static_cast<uint32_t>(sequences_.size()), spans_.data(), g_.n_kv_heads,
+                         n_split, 1, starts.data()))
       std::abort();
     for (uint32_t c = n_split; c < n_ctas; ++c) {
       starts[c] = starts[0];  // idle: c >= n_active

@@ -1,0 +1,98 @@
+# The CUDA kernels, included where OSCAR_CUDA is ON. Gives the object files ${oscar_cuda_objects}, the interface target
+# oscar_cuda (headers and runtime) and, with OSCAR_BUILD_TESTS, the programs cuda_decode_test, cuda_pack_test,
+# gpu_decode and gpu_pack.
+#
+#   OSCAR_CUDA_ARCHITECTURES   default 90a
+# nvcc is what CUDACXX or CMAKE_CUDA_COMPILER names, else the first one in PATH. The toolkit may be an unpacked wheel: its
+# libraries are then in lib instead of lib64. Nothing here needs a GPU.
+set(OSCAR_CUDA_ARCHITECTURES 90a CACHE STRING "GPU architectures to compile for")
+
+if(CMAKE_CUDA_COMPILER)
+  set(OSCAR_NVCC ${CMAKE_CUDA_COMPILER} CACHE FILEPATH "nvcc")
+elseif(DEFINED ENV{CUDACXX})
+  set(OSCAR_NVCC $ENV{CUDACXX} CACHE FILEPATH "nvcc")
+else()
+  find_program(OSCAR_NVCC nvcc REQUIRED)
+endif()
+get_filename_component(oscar_nvcc ${OSCAR_NVCC} REALPATH)
+get_filename_component(oscar_cuda_root ${oscar_nvcc} DIRECTORY)
+get_filename_component(oscar_cuda_root ${oscar_cuda_root} DIRECTORY)
+find_library(OSCAR_CUDART cudart_static PATHS ${oscar_cuda_root}
+  PATH_SUFFIXES lib64 lib targets/x86_64-linux/lib targets/sbsa-linux/lib REQUIRED NO_DEFAULT_PATH)
+find_path(OSCAR_CUDA_INCLUDE cuda_runtime_api.h PATHS ${oscar_cuda_root}
+  PATH_SUFFIXES include targets/x86_64-linux/include targets/sbsa-linux/include REQUIRED NO_DEFAULT_PATH)
+find_package(Threads REQUIRED)
+
+set(oscar_nvcc_flags -std=c++20 -O3 -Xcompiler=-fPIC,-fvisibility=hidden,-fvisibility-inlines-hidden
+  -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/cuda -I${PROJECT_SOURCE_DIR}/src --ftz=false --prec-div=true --prec-sqrt=true)
+foreach(architecture ${OSCAR_CUDA_ARCHITECTURES})
+  list(APPEND oscar_nvcc_flags -gencode=arch=compute_${architecture},code=sm_${architecture})
+endforeach()
+file(GLOB oscar_cuda_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/*.h ${PROJECT_SOURCE_DIR}/cuda/*.cuh
+  ${PROJECT_SOURCE_DIR}/cuda/*.inc)
+
+# oscar_cuda_object(OUT SOURCE): compiles a .cu file and appends the object to the list OUT. Called directly and not by
+# CMake's CUDA language, whose compiler check wants a whole toolkit where a few wheels are enough.
+function(oscar_cuda_object out source)
+  get_filename_component(name ${source} NAME_WE)
+  set(object ${PROJECT_BINARY_DIR}/cuda/${name}.o)
+  add_custom_command(OUTPUT ${object}
+    COMMAND ${oscar_nvcc} ${oscar_nvcc_flags} -ccbin ${CMAKE_CXX_COMPILER} -c ${source} -o ${object}
+    DEPENDS ${source} ${oscar_cuda_headers} ${PROJECT_SOURCE_DIR}/src/format/block.h
+            ${PROJECT_SOURCE_DIR}/src/transform/transform.h
+    COMMENT "nvcc ${name}.cu" VERBATIM)
+  set(${out} ${${out}} ${object} PARENT_SCOPE)
+endfunction()
+
+# One source per line of instances.inc: they compile in parallel.
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/cuda)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/instances.inc)
+file(STRINGS ${PROJECT_SOURCE_DIR}/cuda/instances.inc oscar_instances REGEX "^OSCAR_ATTEND\\(")
+set(oscar_cuda_objects "")
+oscar_cuda_object(oscar_cuda_objects ${PROJECT_SOURCE_DIR}/cuda/attend.cu)
+oscar_cuda_object(oscar_cuda_objects ${PROJECT_SOURCE_DIR}/cuda/pack.cu)
+foreach(instance ${oscar_instances})
+  string(REGEX REPLACE "^OSCAR_ATTEND\\(([0-9]+), ([0-9]+), ([0-9]+), ([0-9]+), ([0-9]+)\\).*" "attend_\\1x\\2_h\\3_k\\4_v\\5"
+    name "${instance}")
+  set(source ${PROJECT_BINARY_DIR}/cuda/${name}.cu)
+  file(CONFIGURE OUTPUT ${source} CONTENT "#include \"attend_instance.cuh\"\n${instance}\n" @ONLY)
+  oscar_cuda_object(oscar_cuda_objects ${source})
+endforeach()
+
+add_library(oscar_cuda INTERFACE)
+target_include_directories(oscar_cuda SYSTEM INTERFACE ${OSCAR_CUDA_INCLUDE})
+target_link_libraries(oscar_cuda INTERFACE ${OSCAR_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
+
+# Programs that see inside: the engine, and the library's own objects for packing and the oracle.
+function(oscar_cuda_program target)
+  add_executable(${target} ${ARGN} ${oscar_cuda_objects})
+  target_sources(${target} PRIVATE $<TARGET_OBJECTS:oscar_core> ${kernel_objects})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/cuda ${PROJECT_SOURCE_DIR}/src
+    ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/tests/backends ${PROJECT_SOURCE_DIR}/tests/cuda)
+  target_link_libraries(${target} PRIVATE oscar_cuda Eigen3::Eigen)
+endfunction()
+
+if(OSCAR_BUILD_TESTS)
+  oscar_cuda_program(cuda_decode_test ${PROJECT_SOURCE_DIR}/tests/cuda/decode_test.cpp)
+  add_test(NAME cuda.decode COMMAND cuda_decode_test)
+  set_tests_properties(cuda.decode PROPERTIES LABELS cuda SKIP_RETURN_CODE 77)
+endif()
+
+if(OSCAR_BUILD_TESTS)
+  set(oscar_bench_objects "")
+  list(APPEND oscar_nvcc_flags -I${PROJECT_SOURCE_DIR}/tests/cuda
+    -I${PROJECT_SOURCE_DIR}/bench)
+  foreach(source gpu_pool gpu_decode)
+    oscar_cuda_object(oscar_bench_objects ${PROJECT_SOURCE_DIR}/bench/${source}.cu)
+  endforeach()
+  oscar_cuda_program(gpu_decode ${oscar_bench_objects})
+  set_target_properties(gpu_decode PROPERTIES LINKER_LANGUAGE CXX)
+  foreach(program cuda_pack_test gpu_pack)
+    string(REPLACE cuda_pack_test tests/cuda/pack_test.cu source ${program})
+    string(REPLACE gpu_pack bench/gpu_pack.cu source ${source})
+    set(objects "")
+    oscar_cuda_object(objects ${PROJECT_SOURCE_DIR}/${source})
+    oscar_cuda_program(${program} ${objects})
+    set_target_properties(${program} PROPERTIES LINKER_LANGUAGE CXX)
+  endforeach()
+endif()

@@ -1,0 +1,104 @@
+// Host side of decode attention: chooses the kernel of a shape and launches it.
+#include "attend.h"
+
+#include "attend_instance.cuh"
+#include "map_queries.cuh"
+
+namespace oscar::cuda {
+
+#undef OSCAR_ATTEND
+#define OSCAR_ATTEND(dk, dv, h, kp, vp)                                                                                \
+  template <>                                                                                                          \
+  const AttendInstance AttendInstances<dk, dv, h, kp, vp>::table[kInstanceSizes];
+#include "instances.inc"
+#undef OSCAR_ATTEND
+
+namespace {
+
+struct Row {
+  BlockShape shape;
+  const AttendInstance* table;
+};
+
+#define OSCAR_ATTEND(dk, dv, h, kp, vp) {{dk, dv, h, kp, vp}, AttendInstances<dk, dv, h, kp, vp>::table},
+const Row kRows[] = {
+#include "instances.inc"
+};
+#undef OSCAR_ATTEND
+
+// Planes of no slots, and slots without planes, are the same as none (block_layout).
+BlockShape canonical(const BlockShape& shape) {
+  const BlockLayout l = block_layout(shape);
+  return {shape.key_dim, shape.value_dim, l.h, l.h ? l.key_plane : 0, l.h ? l.value_plane : 0};
+}
+
+const AttendInstance* find(const AttendShape& shape) {
+  if (shape.max_queries == 0 || shape.max_queries > kMaxQueries) return nullptr;
+  const BlockShape wanted = canonical(shape.block);
+  const uint32_t n = shape.max_queries, size = n <= 4 ? 0 : n <= 8 ? 1 : n <= 16 ? 2 : 3;
+  for (const Row& row : kRows)
+    if (row.shape == wanted) return row.table + size;
+  return nullptr;
+}
+
+cudaLaunchConfig_t launch_config(dim3 grid, int n_threads, int shared_bytes, bool dependent, cudaStream_t stream,
+                                 cudaLaunchAttribute* attribute) {
+  attribute->id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute->val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(n_threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.stream = stream;
+  config.attrs = attribute;
+  config.numAttrs = dependent ? 1 : 0;
+  return config;
+}
+
+}  // namespace
+
+bool attend_serves(const AttendShape& shape) { return find(shape) != nullptr; }
+
+uint32_t attend_ctas(const AttendShape& shape, uint32_t n_multiprocessors) {
+  const AttendInstance* instance = find(shape);
+  return instance ? n_multiprocessors * static_cast<uint32_t>(instance->ctas_per_sm) : 0;
+}
+
+uint64_t attend_workspace_bytes(const AttendShape& shape, uint32_t n_multiprocessors, uint32_t n_segments) {
+  const AttendInstance* instance = find(shape);
+  if (!instance) return 0;
+  return counter_bytes(n_segments) + instance->partial_bytes_per_cta * attend_ctas(shape, n_multiprocessors);
+}
+
+cudaError_t attend_prepare() {
+  for (const Row& row : kRows)
+    for (int i = 0; i < kInstanceSizes; ++i) {
+      const AttendInstance& instance = row.table[i];
+      const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(instance.kernel),
+                                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                     instance.shared_bytes);
+      if (error != cudaSuccess) return error;
+    }
+  return cudaSuccess;
+}
+
+cudaError_t attend_launch(const AttendShape& shape, const AttendArgs& args, uint32_t n_multiprocessors, bool dependent,
+                          cudaStream_t stream) {
+  const AttendInstance* instance = find(shape);
+  if (!instance) return cudaErrorInvalidValue;
+  cudaLaunchAttribute attribute;
+  if (args.query.kind == MapKind::kDense) {
+    const dim3 grid(args.n_kv_heads, (args.n_rows * args.group + kMapRows - 1) / kMapRows, shape.block.key_dim / 32);
+    const cudaLaunchConfig_t config = launch_config(grid, kMapWarps * 32, 0, dependent, stream, &attribute);
+    const cudaError_t error = cudaLaunchKernelEx(&config, map_queries_kernel, args,
+                                                 static_cast<int>(shape.block.key_dim));
+    if (error != cudaSuccess) return error;
+    dependent = true;  // the map kernel waits before it writes: what follows may start early
+  }
+  const dim3 grid(attend_ctas(shape, n_multiprocessors));
+  const cudaLaunchConfig_t config = launch_config(grid, instance->n_threads, instance->shared_bytes, dependent, stream,
+                                                  &attribute);
+  return cudaLaunchKernelEx(&config, instance->kernel, args);
+}
+
+}  // namespace oscar::cuda

@@ -1,0 +1,119 @@
+// How a CTA is made up: its warps, its shared memory.
+//
+// Shared memory, in this order (bytes for D = 128, h = 4, one tile, two CTAs an SM):
+//   ring      kStages * P::kStage     8 * 8864   blocks and pages as they arrive
+//   reduce    kReduce                 33280      merge of the warps, then of the CTAs
+//   queries   QueryOperands           6208
+//   lse       8 * kTiles floats       32
+//   full, empty  8 * kStages each                mbarriers
+//   spans     8 * kStages                        StageSpan of what a stage holds
+//   flag      4
+//
+// kWarps consumer warps in groups; a group takes a stage together: for each row tile two warps, one for each half of the
+// block. One producer warp. A stage belongs to one group for ever (kStages is a multiple of kGroups): a group that runs
+// a ring ahead of a late copy would else pass the other parity of its barrier and read what has not arrived.
+#pragma once
+#include "profile.cuh"
+#include "query.cuh"
+#include "state.cuh"
+
+namespace oscar::cuda {
+
+struct StageSpan {
+  uint32_t start;
+  uint32_t limits;  // first | last << 8 | page << 16
+};
+
+constexpr int larger_of(int a, int b) { return a > b ? a : b; }
+
+template <class P_, int kTiles_, int kSets_, int kCtasPerSm_>
+struct Config {
+  using P = P_;
+  static constexpr int kTiles = kTiles_, kSets = kSets_, kCtasPerSm = kCtasPerSm_;
+  static constexpr int kWarps = 8, kConsumers = kWarps * 32, kThreads = kConsumers + 128;
+  // Registers move from the producer's group of four warps, of which one works, to the consumers.
+  static constexpr int kConsumerRegisters = kCtasPerSm == 2 ? 104 : 208, kProducerRegisters = 32;
+  // A CTA is launched with equal shares for all its threads, in steps of 8; what it has then is all it can move. Asking
+  // for more waits for ever.
+  static constexpr int kLaunchRegisters = 65536 / (kCtasPerSm * kThreads) / 8 * 8;
+  static_assert(kWarps * kConsumerRegisters + 4 * kProducerRegisters <= (kWarps + 4) * kLaunchRegisters);
+  static constexpr int kGroupWarps = 2 * kTiles, kGroups = kWarps / kGroupWarps;
+  static_assert(kTiles == 1 || kTiles == 2 || kTiles == 4);
+  using Queries = QueryOperands<P::kDk, kTiles, kSets>;
+  static constexpr int kTileRows = Queries::kTileRows, kRows = kTiles * kTileRows;
+
+  // A warp's place in `reduce`: float2 out[Dv / 8][32], float2 {largest, sum}[8].
+  static constexpr int kWarpSums = P::kDv / 8 * 32, kWarpBytes = (kWarpSums + 8) * 8;
+  // Merge of the CTAs: two sums of kRows rows and then kDenseRows rows of every warp, or two sums of fewer than 1024
+  // floats together and kConsumers partial columns.
+  static constexpr int kDenseRows = kTiles == 4 || P::kDv > 128 ? 2 : 4;
+  static constexpr int kColumnBytes = 2 * 16 + 8;
+  static constexpr int kMergeBytes = larger_of((2 * kRows + kWarps * kDenseRows) * P::kDv * 4,
+                                               2 * 1024 * 4 + kConsumers * kColumnBytes);
+  static constexpr int kReduce = larger_of(kWarps * kWarpBytes, kMergeBytes);
+
+  static constexpr int kFixed = kReduce + static_cast<int>(sizeof(Queries)) + kRows * 4 + 16;
+  static constexpr int kStageTotal = P::kStage + 2 * 8 + static_cast<int>(sizeof(StageSpan));
+  // 228 KB an SM, 1 KB of it for the system per CTA; 227 KB at most a CTA.
+  static constexpr int kAvailable = kCtasPerSm == 2 ? 115200 : 232448;
+  static constexpr int kFit = (kAvailable - kFixed) / kStageTotal;
+  static constexpr int kStages = (kFit > 24 ? 24 : kFit) / kGroups * kGroups;
+
+  static constexpr int kSharedBytes = kFixed + kStages * kStageTotal;
+};
+
+template <class C>
+struct SharedMemory {
+  uint8_t* base;
+  __device__ __forceinline__ uint8_t* stage(int s) const { return base + s * C::P::kStage; }
+  __device__ __forceinline__ uint8_t* reduce() const { return base + C::kStages * C::P::kStage; }
+  __device__ __forceinline__ typename C::Queries& queries() const {
+    return *reinterpret_cast<typename C::Queries*>(reduce() + C::kReduce);
+  }
+  __device__ __forceinline__ float* lse() const { return reinterpret_cast<float*>(&queries() + 1); }
+  __device__ __forceinline__ uint64_t* full() const { return reinterpret_cast<uint64_t*>(lse() + C::kRows); }
+  __device__ __forceinline__ uint64_t* empty() const { return full() + C::kStages; }
+  __device__ __forceinline__ StageSpan* spans() const { return reinterpret_cast<StageSpan*>(empty() + C::kStages); }
+  __device__ __forceinline__ volatile uint32_t* flag() const {
+    return reinterpret_cast<volatile uint32_t*>(spans() + C::kStages);
+  }
+};
+
+// The segment a CTA works on.
+struct Segment {
+  SequenceWork seq;
+  uint32_t index;  // of the sequence
+  uint32_t head;   // KV head
+  uint32_t begin;  // first item
+  uint32_t n_items, n_active;
+  __device__ __forceinline__ uint32_t middle() const { return begin + seq.n_blocks; }
+  __device__ __forceinline__ uint32_t end() const { return middle() + seq.n_pages; }
+  __device__ __forceinline__ uint32_t cta_of(uint32_t item) const { return cta_of_item(item, n_items, n_active); }
+};
+
+// Partial results in the workspace. A CTA has at most one segment that began before it and one that began in it at a
+// time, each with a part over blocks (0) and a part over exact rows (1): four places.
+template <class C>
+struct Partials {
+  float2* sums;  // [4 n_ctas][kRows]: largest, sum
+  float* out;    // [4 n_ctas][kRows][Dv]
+  static __device__ __forceinline__ uint64_t place(uint32_t cta, uint32_t first_cta, uint32_t part) {
+    return (uint64_t{cta} * 2 + (cta == first_cta)) * 2 + part;
+  }
+};
+
+OSCAR_HD constexpr uint64_t counter_bytes(uint32_t n_segments) { return (uint64_t{n_segments} * 4 + 255) / 256 * 256; }
+
+template <class C>
+constexpr uint64_t partial_bytes(uint32_t n_ctas) {
+  return uint64_t{n_ctas} * 4 * C::kRows * (8 + C::P::kDv * 4);
+}
+
+template <class C>
+__device__ __forceinline__ Partials<C> partials_of(const AttendArgs& args) {
+  uint8_t* at = static_cast<uint8_t*>(args.workspace) + counter_bytes(args.n_segments);
+  return {reinterpret_cast<float2*>(at),
+          reinterpret_cast<float*>(at + uint64_t{gridDim.x} * 4 * C::kRows * sizeof(float2))};
+}
+
+}  // namespace oscar::cuda

@@ -1,0 +1,140 @@
+// Queries of one segment as operands of the MMAs, in shared memory. One warp per row.
+//   codes   q' = q F^-T, scaled to 16-bit integers 256 hi + lo: hi in A rows 0-7, lo in A rows 8-15 (s8)
+//   exact   q in BF16 as hi + lo, the same way
+// Both carry scale * log2(e), so that logits are in base 2.
+#pragma once
+#include "attend.h"
+#include "ptx.cuh"
+#include "transform/transform.h"
+
+namespace oscar::cuda {
+
+inline constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+inline constexpr int kQueryCode = 127 * 256 + 127;
+
+// A tile has kSets sets of 8 / kSets rows. With two sets, MMA rows 0-3 and 4-7 are the same queries over different tokens
+// (state.cuh), and operand `set` has zeros in the rows of the other set.
+template <int kDk_, int kTiles_, int kSets_>
+struct QueryOperands {
+  static constexpr int kDk = kDk_, kTiles = kTiles_, kSets = kSets_, kTileRows = 8 / kSets;
+  uint4 codes[kTiles][kSets][kDk / 32][32];
+  uint4 exact[kTiles][kDk / 16][32];  // set 0 only
+  float2 unit[kTiles * kTileRows];    // step of the integers, and step * (sum of the row's integers)
+};
+
+__device__ __forceinline__ float load_element(const TensorView& t, int64_t at) {
+  switch (t.dtype) {
+    case Dtype::kF32: return static_cast<const float*>(t.data)[at];
+    case Dtype::kF16: return __half2float(static_cast<const __half*>(t.data)[at]);
+    default: return __bfloat162float(static_cast<const __nv_bfloat16*>(t.data)[at]);
+  }
+}
+
+__device__ __forceinline__ void store_element(const TensorView& t, int64_t at, float x) {
+  switch (t.dtype) {
+    case Dtype::kF32: static_cast<float*>(t.data)[at] = x; break;
+    case Dtype::kF16: static_cast<__half*>(t.data)[at] = __float2half_rn(x); break;
+    default: static_cast<__nv_bfloat16*>(t.data)[at] = __float2bfloat16_rn(x); break;
+  }
+}
+
+// y = x H / sqrt(d) for Sylvester's H of order 32 * kPerLane; lane l holds elements l * kPerLane + e.
+template <int kPerLane>
+__device__ __forceinline__ void hadamard_of_row(float (&x)[kPerLane]) {
+  static_assert((kPerLane & (kPerLane - 1)) == 0);
+#pragma unroll
+  for (int step = 1; step < kPerLane; step *= 2)
+#pragma unroll
+    for (int e = 0; e < kPerLane; ++e)
+      if (!(e & step)) {
+        const float a = x[e], b = x[e + step];
+        x[e] = a + b;
+        x[e + step] = a - b;
+      }
+  const uint32_t lane = threadIdx.x & 31;
+#pragma unroll
+  for (uint32_t step = 1; step < 32; step *= 2)
+#pragma unroll
+    for (int e = 0; e < kPerLane; ++e) {
+      const float other = __shfl_xor_sync(~0u, x[e], step);
+      x[e] = lane & step ? other - x[e] : x[e] + other;
+    }
+  const float factor = 1.0f / sqrtf(static_cast<float>(32 * kPerLane));
+#pragma unroll
+  for (int e = 0; e < kPerLane; ++e) x[e] *= factor;
+}
+
+// Row `row` of the segment: x its exact query, y its mapped one (both scaled), kPerLane elements a lane.
+template <class Q, int kPerLane>
+__device__ __forceinline__ void encode_query(Q& operands, int row, const float (&x)[kPerLane],
+                                             const float (&y)[kPerLane]) {
+  const int lane = threadIdx.x & 31, tile = row / Q::kTileRows, r = row % Q::kTileRows;
+  float largest = 0.0f;
+  bool finite = true;
+#pragma unroll
+  for (int e = 0; e < kPerLane; ++e) {
+    finite = finite && fabsf(y[e]) < __int_as_float(0x7f800000);
+    largest = fmaxf(largest, fabsf(y[e]));
+  }
+#pragma unroll
+  for (int step = 16; step; step /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, step));
+  finite = __all_sync(~0u, finite);
+  // Below 2^-100 the reciprocal could overflow; such a query sees all tokens alike to the last bit.
+  const float inverse = finite && largest > 0x1p-100f ? kQueryCode / largest : 0.0f;
+  int sum = 0;
+#pragma unroll
+  for (int e = 0; e < kPerLane; ++e) {
+    const int d = lane * kPerLane + e;
+    const int v = finite ? __float2int_rn(y[e] * inverse) : 0, hi = (v + 128) >> 8, lo = v - hi * 256;
+    sum += v;
+    const __nv_bfloat16 zero = __float2bfloat16_rn(0.0f), high = __float2bfloat16_rn(x[e]);
+#pragma unroll
+    for (int part = 0; part < Q::kSets; ++part) {  // MMA row: r + part * kTileRows
+      const int lane_row = r + part * Q::kTileRows;
+#pragma unroll
+      for (int set = 0; set < Q::kSets; ++set) {
+        uint8_t* at = reinterpret_cast<uint8_t*>(operands.codes[tile][set]) +
+                      (d / 32 * 32 + lane_row * 4 + d % 16 / 4) * 16 + d / 16 % 2 * 8 + d % 4;
+        at[0] = static_cast<uint8_t>(set == part ? hi : 0);
+        at[4] = static_cast<uint8_t>(set == part ? lo : 0);
+      }
+      __nv_bfloat16* pair = reinterpret_cast<__nv_bfloat16*>(operands.exact[tile]) +
+                            (d / 16 * 32 + lane_row * 4 + d % 8 / 2) * 8 + d / 8 % 2 * 4 + d % 2;
+      pair[0] = part == 0 ? high : zero;
+      pair[2] = part == 0 ? __float2bfloat16_rn(x[e] - __bfloat162float(high)) : zero;
+    }
+  }
+  sum = __reduce_add_sync(~0u, sum);
+  const float unit = finite ? largest / kQueryCode : __int_as_float(0x7fffffff);
+  if (lane == 0) operands.unit[row] = make_float2(unit, unit * static_cast<float>(sum));
+}
+
+// All rows of a segment; warps of the consumer side share them.
+template <class Q>
+__device__ __forceinline__ void load_queries(const AttendArgs& args, const SequenceWork& seq, uint32_t head, int warp,
+                                             int n_warps, Q& operands) {
+  constexpr int kDk = Q::kDk, kPerLane = kDk / 32;
+  const int lane = threadIdx.x & 31;
+  const float scale = args.scale * kLog2e;
+  for (int row = warp; row < Q::kTiles * Q::kTileRows; row += n_warps) {
+    float x[kPerLane] = {}, y[kPerLane] = {};
+    if (row < static_cast<int>(seq.n_queries)) {
+      const uint32_t r = seq.query_begin + row, token = r / args.group;
+      const int64_t tensor_row = int64_t{seq.first_row} + token, q_head = int64_t{head} * args.group + r % args.group;
+      const int64_t at = tensor_row * args.q.row_stride + q_head * args.q.head_stride + lane * kPerLane;
+#pragma unroll
+      for (int e = 0; e < kPerLane; ++e) y[e] = x[e] = load_element(args.q, at + e) * scale;
+      if (args.query.kind == MapKind::kDense) {
+        const float* mapped = args.mapped_queries + (tensor_row * args.n_kv_heads * args.group + q_head) * kDk +
+                              lane * kPerLane;
+#pragma unroll
+        for (int e = 0; e < kPerLane; ++e) y[e] = mapped[e] * scale;
+      }
+    }
+    if constexpr ((kPerLane & (kPerLane - 1)) == 0)
+      if (args.query.kind == MapKind::kHadamard) hadamard_of_row(y);
+    encode_query(operands, row, x, y);
+  }
+}
+
+}  // namespace oscar::cuda

@@ -13,7 +13,8 @@
  * Rules that hold everywhere:
  *   - Every call that can fail returns an oscar_status: 0 is success, negative an error, and oscar_last_error() then
  *     says what was got and what was wanted. A failed call leaves the cache as it was and its outputs NULL or 0.
- *   - The first field of every struct is struct_size = sizeof(the struct). A shorter struct, of an older header, is
+ *   - The first field of every argument and result struct is struct_size = sizeof(the struct) (oscar_tensor,
+ *     oscar_allocator and oscar_step_entry are fixed and have none). A shorter struct, of an older header, is
  *     served with its missing fields zero; a longer one is served when the bytes this library does not know are zero.
  *   - OSCAR_DEFAULT in a uint32_t field asks for the default.
  *   - Threads: calls that take a `const oscar_cache *` may run beside one another. Every other call needs the cache to
@@ -146,7 +147,8 @@ enum oscar_writer_enum {
   OSCAR_WRITER_SHAPED = 2 /* rounding errors steered to where queries do not look; needs query moments */
 };
 
-/* Geometry and policy of one layer; OSCAR_DEFAULT takes the cache's value. */
+/* Geometry and policy of one layer; OSCAR_DEFAULT takes the cache's value. Set every field (0 has its own meaning, e.g.
+ * kv_source 0 is layer 0); struct_size of all entries is the same and not less than here. */
 typedef struct oscar_layer_config {
   uint32_t struct_size;
   uint32_t n_q_heads;
@@ -285,7 +287,8 @@ typedef struct oscar_cache_stats {
   uint64_t n_packed_tokens; /* of those, tokens that the full-attention layers read from blocks */
   uint64_t n_blocks;        /* blocks of 128 tokens in use, over all layer classes; shared ones count once */
   uint64_t n_exact_pages;   /* pages of 16 exact rows in use, over all layer classes */
-  uint64_t n_non_finite;    /* elements that were NaN or infinite when packed, and were stored as 0 */
+  uint64_t
+      n_non_finite; /* elements that were NaN or infinite when packed, and were stored as 0; also in steps that were aborted */
   uint64_t bytes_sequences; /* as in oscar_cache_report, for all sequences */
   uint64_t bytes_fixed;
   uint64_t bytes_slabs; /* capacity in slabs that hold something of a sequence: bytes_sequences and free places for more
@@ -303,7 +306,9 @@ OSCAR_API void oscar_cache_destroy(oscar_cache *cache);
 
 OSCAR_API oscar_status oscar_cache_stats_get(const oscar_cache *cache, oscar_cache_stats *stats_out);
 
-/* How many tokens a new sequence could be given now before a step is refused with NO_SPACE. */
+/* An estimate of how many tokens a new sequence could be given now, one at a time, before a step is refused with
+ * NO_SPACE. Longer steps reserve more at once, and free places in slabs of other kinds cannot always be used: leave a
+ * margin of a step and a few slabs. */
 OSCAR_API oscar_status oscar_cache_capacity(const oscar_cache *cache, uint64_t *n_tokens_out);
 
 /* ------------------------------------------------------------------------------------------------ sequences -- */
@@ -325,7 +330,7 @@ OSCAR_API oscar_status oscar_seq_truncate(oscar_cache *cache, oscar_seq seq, uin
 
 /* Keeps an accepted path of a drafted tree: of the tokens from index `base` on, those at base + indices[0..n-1] stay
  * and move to base .. base+n-1; the others are forgotten. indices ascend strictly.
- * Errors: as for truncate; STATE (a token from base on is packed already). */
+ * Errors: as for truncate; STATE (a token from base on is packed already, dropped by a window, or its votes are counted). */
 OSCAR_API oscar_status oscar_seq_accept(oscar_cache *cache, oscar_seq seq, uint64_t base, uint32_t n,
                                         const uint32_t *indices);
 
@@ -357,7 +362,8 @@ OSCAR_API oscar_status oscar_step_begin(oscar_cache *cache, const oscar_step_arg
  * Errors: NOT_FOUND; STATE (a layer has not been given its keys and values; the step stays open). */
 OSCAR_API oscar_status oscar_step_end(oscar_cache *cache, oscar_step step);
 
-/* Drops the step: every sequence is as it was after begin's own packing. */
+/* Drops the step: every sequence is as it was after what begin does for accepted tokens: packing, and, where the step had
+ * more than max_rollback sure tokens, counting the votes of all accepted queries, which can then no longer be taken back. */
 OSCAR_API oscar_status oscar_step_abort(oscar_cache *cache, oscar_step step);
 
 /* ----------------------------------------------------------------------------------------------------- layer -- */

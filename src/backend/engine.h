@@ -108,6 +108,7 @@ struct SideJob {
 struct Upkeep {
   std::span<const CountJob> counts;
   std::span<const PackJob> packs;
+  std::span<const CountJob> late_counts;  // votes that the packing must not see
   std::span<const SideJob> sides;
 };
 

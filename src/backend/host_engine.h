@@ -82,6 +82,7 @@ class HostEngine final : public Engine {
   void add_votes(const StepView& step, const Part& p, uint32_t head, const AttendWork& work);
 
   void pack(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block);
+  void count(std::span<const CountJob> jobs);
   bool is_shaped(uint32_t layer) const;
 
   const EnginePlan& plan_;

@@ -25,13 +25,17 @@ void HostEngine::pack(uint32_t layer_class, uint32_t head_index, const float* vo
   n_non_finite_ += header.n_non_finite;
 }
 
-void HostEngine::upkeep(const Upkeep& jobs) {
-  for (const CountJob& job : jobs.counts) {
+void HostEngine::count(std::span<const CountJob> jobs) {
+  for (const CountJob& job : jobs) {
     const LayerClass& c = plan_.classes[job.layer_class];
     for (uint32_t head = 0; head < c.heads(); ++head)
       for (uint64_t query = job.from; query < job.until; ++query)
         votes_at(c, job.scores, head).count(job.side, query, job.first, plan_.n_recent);
   }
+}
+
+void HostEngine::upkeep(const Upkeep& jobs) {
+  count(jobs.counts);
   for (const PackJob& job : jobs.packs) {
     const LayerClass& c = plan_.classes[job.layer_class];
     for (uint32_t head = 0; head < c.heads(); ++head) {
@@ -47,6 +51,7 @@ void HostEngine::upkeep(const Upkeep& jobs) {
       pack(job.layer_class, head, votes, work, block_at(c, job.block, head));
     }
   }
+  count(jobs.late_counts);
   for (const SideJob& job : jobs.sides) {
     const LayerClass& c = plan_.classes[job.layer_class];
     for (uint32_t head = 0; head < c.heads(); ++head) {

@@ -50,6 +50,15 @@ void check_struct_size(uint32_t given, size_t known, const char* name) {
     throw Error(Status::kInvalid, "%s: struct_size is %u, this library's is %zu", name, given, known);
 }
 
+void check_same_size(const void* element, uint32_t first_size, size_t alignment, const char* name) {
+  if (first_size % alignment != 0)
+    throw Error(Status::kInvalid, "%s: struct_size is %u, wanted: a multiple of %zu", name, first_size, alignment);
+  uint32_t size;
+  std::memcpy(&size, element, sizeof size);
+  if (size != first_size)
+    throw Error(Status::kInvalid, "%s: struct_size is %u, the first element's is %u", name, size, first_size);
+}
+
 void check_unknown_tail(const void* given, size_t given_size, size_t known, const char* name) {
   const unsigned char* bytes = static_cast<const unsigned char*>(given);
   for (size_t i = known; i < given_size; ++i)
@@ -84,7 +93,8 @@ TensorView check_tensor(const oscar_tensor& t, const TensorRule& rule) {
   int64_t step = 1;
   for (int32_t i = ndim - 1; i >= 0; --i) {
     stride[i] = dense ? step : t.stride[i];
-    step *= t.shape[i];
+    if (__builtin_mul_overflow(step, t.shape[i], &step))
+      throw Error(Status::kInvalid, "%s: the shape's product exceeds 2^63", name);
     const bool is_last = i == ndim - 1;
     if (is_last && t.shape[i] > 1 && stride[i] != 1)
       throw Error(Status::kInvalid, "%s: stride[%d] is %lld, the last dimension must be dense (1)", name, i,

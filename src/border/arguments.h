@@ -20,6 +20,8 @@ void require_out(const T* pointer, const char* name) {
 }
 
 void check_struct_size(uint32_t given, size_t known, const char* name);
+// An array's elements are as far apart as the first one's struct_size says: all must agree, and be aligned.
+void check_same_size(const void* element, uint32_t first_size, size_t alignment, const char* name);
 void check_unknown_tail(const void* given, size_t given_size, size_t known, const char* name);
 
 // A struct of this library's size from one of the caller's: missing fields are 0, unknown ones must be.

@@ -37,6 +37,7 @@ LayerMatrices read_layer(const oscar_calibration_layer* layers, uint32_t index) 
   const auto* bytes = reinterpret_cast<const unsigned char*>(layers) + uint64_t{index} * layers->struct_size;
   char name[40];
   std::snprintf(name, sizeof name, "layers[%u]", index);
+  check_same_size(bytes, layers->struct_size, alignof(oscar_calibration_layer), name);
   const auto l = read_struct(reinterpret_cast<const oscar_calibration_layer*>(bytes), name);
   for (uint32_t dim : {l.key_dim, l.value_dim})
     if (dim == 0 || dim > kMaxHeadDim)

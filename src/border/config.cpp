@@ -71,9 +71,10 @@ oscar_layer_config layer_at(const oscar_cache_config& c, uint32_t index) {
   const auto* bytes = reinterpret_cast<const unsigned char*>(c.layers) + uint64_t{index} * size;
   char name[32];
   std::snprintf(name, sizeof name, "layers[%u]", index);
+  if (size < sizeof(oscar_layer_config))  // a missing kv_source would read as layer 0
+    throw Error(Status::kInvalid, "%s: struct_size is %u, wanted at least %zu", name, size, sizeof(oscar_layer_config));
+  check_same_size(bytes, size, alignof(oscar_layer_config), name);
   const oscar_layer_config layer = read_struct(reinterpret_cast<const oscar_layer_config*>(bytes), name);
-  if (reinterpret_cast<const oscar_layer_config*>(bytes)->struct_size != size)
-    throw Error(Status::kInvalid, "%s: struct_size differs from layers[0]'s", name);
   return layer;
 }
 

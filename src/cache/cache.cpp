@@ -21,7 +21,8 @@ Cache::Cache(CachePlan plan, const Backend& backend)
     : plan_(std::move(plan)), sizes_(plan_), memory_(plan_.config.allocator),
       calibration_(calibration_of(plan_.config)),
       pool_(plan_.pool_units(), plan_.main_kind(), plan_.config.capacity_bytes, &memory_), sequences_(&memory_),
-      steps_(&memory_), units_(&memory_), counts_(&memory_), packs_(&memory_), sides_(&memory_) {
+      steps_(&memory_), units_(&memory_), counts_(&memory_), late_counts_(&memory_), packs_(&memory_),
+      sides_(&memory_) {
   const CacheConfig& config = plan_.config;
   const size_t n_classes = plan_.classes.size();
   sequences_.reserve(config.max_sequences + 1);
@@ -47,6 +48,7 @@ Cache::Cache(CachePlan plan, const Backend& backend)
   }
   units_.resize(n_classes * 3);
   counts_.reserve(sizes_.max_entries * n_classes);
+  late_counts_.reserve(sizes_.max_entries * n_classes);
   packs_.reserve(sizes_.max_aged_blocks);
   sides_.reserve(sizes_.max_entries * n_classes);
   engine_ = std::make_unique<HostEngine>(plan_, *calibration_, backend, pool_.arena(), &memory_);

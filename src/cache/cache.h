@@ -76,6 +76,7 @@ class Cache {
   void check_requests(std::span<const StepRequest> requests) const;
   void plan_entry(Step& step, const StepEntry& e, std::span<uint64_t> units);
   void reserve_entry(Step& step, const StepEntry& e);
+  void note_counting(std::pmr::vector<CountJob>& jobs, uint32_t c, ClassState& s, uint64_t until);
   void note_packing(uint32_t c, ClassState& s, uint64_t n_blocks);
   void place_chunk_votes(Step& step);
   bool needs_page(const LayerClass& c, const ClassState& s, const StepEntry& e, const StepPart& part,
@@ -98,7 +99,7 @@ class Cache {
   std::pmr::vector<Step> steps_;
   // What a begin collects.
   std::pmr::vector<uint64_t> units_;
-  std::pmr::vector<CountJob> counts_;
+  std::pmr::vector<CountJob> counts_, late_counts_;
   std::pmr::vector<PackJob> packs_;
   std::pmr::vector<SideJob> sides_;
   std::unique_ptr<Engine> engine_;

@@ -15,7 +15,7 @@ uint64_t fixed_bytes(const CachePlan& plan, const Backend& backend, uint64_t cal
                             sizes.max_entries * n_classes * sizeof(StepPart) + sizes.max_step_blocks * sizeof(Unit) +
                             plan.layers.size() * sizeof(LayerProgress) + plan.n_scratch * sizeof(uint32_t);
   const uint64_t jobs = n_classes * 3 * sizeof(uint64_t) + sizes.max_aged_blocks * sizeof(PackJob) +
-                        sizes.max_entries * n_classes * (sizeof(CountJob) + sizeof(SideJob));
+                        sizes.max_entries * n_classes * (2 * sizeof(CountJob) + sizeof(SideJob));
   return sizeof(Cache) + n_sequences * sizeof(Sequence) + plan.max_sequences * per_sequence +
          plan.max_open_steps * (sizeof(Step) + per_step) + jobs + HostEngine::bytes(plan, backend) + calibration_bytes +
          Pool::bookkeeping_bytes(plan.pool_units(), plan.main_kind(), plan.config.capacity_bytes);

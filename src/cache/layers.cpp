@@ -33,10 +33,14 @@ void Cache::pack_chunk(Step& step, uint32_t layer) {
   step.progress[layer] = LayerProgress::kPacked;
 }
 
-// Before a scratch area takes another layer, or the step ends.
+// Before a scratch area takes another layer, or the step ends. A step that reads nothing of the layer's class from its
+// scratch leaves nothing to finish.
 void Cache::finish_area(Step& step, uint32_t area) {
   const uint32_t layer = step.scratch_layer[area];
-  if (layer != kNoLayer && step.progress[layer] != LayerProgress::kPacked) pack_chunk(step, layer);
+  if (layer == kNoLayer || step.progress[layer] == LayerProgress::kPacked) return;
+  for (const StepEntry& e : step.entries)
+    if (e.slot != kPaddingSlot && step.parts[e.classes + plan_.layers[layer].layer_class].uses_scratch)
+      return pack_chunk(step, layer);
 }
 
 void Cache::append(uint64_t id, uint32_t layer, const TensorView& k, const TensorView& v) {
@@ -60,7 +64,8 @@ void Cache::attend(uint64_t id, const AttendRequest& request) {
   engine_->attend(step.view(), r, votes);
   if (progress == LayerProgress::kAppended && source == r.layer) progress = LayerProgress::kVoted;
   const bool is_last = plan_.layers[source].last_consumer == r.layer;
-  if (is_last && !step.blocks.empty() && progress != LayerProgress::kPacked) pack_chunk(step, source);
+  // Where a consumer runs before the layer itself has voted, packing waits until the scratch is needed.
+  if (is_last && !step.blocks.empty() && progress == LayerProgress::kVoted) pack_chunk(step, source);
 }
 
 }  // namespace oscar

@@ -129,6 +129,7 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
     layers.push_back(plan);
   }
   for (LayerClass& c : classes) size_class(c, config);
+  Pool::slab_count(pool_units(), main_kind(), config.capacity_bytes);
   if (config.calibration) {
     const auto given_layers = config.calibration->layers();
     if (given_layers.size() != config.layers.size())

@@ -20,6 +20,17 @@ uint64_t Pool::slab_bytes(std::span<const uint64_t> unit_bytes, uint32_t main_ki
   return std::max<uint64_t>(n, 1) * first;
 }
 
+uint64_t Pool::slab_count(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes) {
+  const uint64_t slab = slab_bytes(unit_bytes, main_kind), n_slabs = capacity_bytes / slab;
+  if (n_slabs == 0)
+    throw Error(Status::kInvalid, "capacity_bytes is %llu, one slab of this geometry is %llu bytes",
+                static_cast<unsigned long long>(capacity_bytes), static_cast<unsigned long long>(slab));
+  if (n_slabs * slab / kUnitAlignment >= kNoUnit)
+    throw Error(Status::kUnsupported, "capacity_bytes is %llu, served: less than 256 GiB",
+                static_cast<unsigned long long>(capacity_bytes));
+  return n_slabs;
+}
+
 uint64_t Pool::bookkeeping_bytes(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes) {
   const uint64_t slab = slab_bytes(unit_bytes, main_kind);
   uint64_t most = 1;
@@ -40,13 +51,7 @@ Pool::Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t ca
     most_ = std::max(most_, kind.per_slab);
     kinds_.push_back(kind);
   }
-  const uint64_t n_slabs = capacity_bytes / slab_bytes_;
-  if (n_slabs == 0)
-    throw Error(Status::kInvalid, "capacity_bytes is %llu, one slab of this geometry is %llu bytes",
-                static_cast<unsigned long long>(capacity_bytes), static_cast<unsigned long long>(slab_bytes_));
-  if (n_slabs * slab_bytes_ / kUnitAlignment >= kNoUnit)
-    throw Error(Status::kUnsupported, "capacity_bytes is %llu, served: less than 256 GiB",
-                static_cast<unsigned long long>(capacity_bytes));
+  const uint64_t n_slabs = slab_count(unit_bytes, main_kind, capacity_bytes);
   n_slabs_ = n_empty_ = static_cast<uint32_t>(n_slabs);
   slabs_.resize(n_slabs_);
   next_free_.resize(n_slabs * most_);

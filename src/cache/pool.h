@@ -17,6 +17,8 @@ class Pool {
   // 256 KiB, at least the largest unit.
   static uint64_t slab_bytes(std::span<const uint64_t> unit_bytes, uint32_t main_kind);
 
+  // How many slabs a capacity holds. Throws INVALID for none, UNSUPPORTED for more than units can number.
+  static uint64_t slab_count(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes);
   // Host memory of the pool's own tables.
   static uint64_t bookkeeping_bytes(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes);
 

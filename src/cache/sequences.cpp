@@ -30,7 +30,7 @@ uint64_t Cache::open() {
   }
   seq.length = 0;
   seq.open = true;
-  ++seq.generation;
+  if (++seq.generation == 0) ++seq.generation;  // no id is 0
   return slot | uint64_t{seq.generation} << 32;
 }
 

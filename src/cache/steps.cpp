@@ -98,19 +98,23 @@ void Cache::note_packing(uint32_t i, ClassState& s, uint64_t n_blocks) {
   }
 }
 
+void Cache::note_counting(std::pmr::vector<CountJob>& jobs, uint32_t i, ClassState& s, uint64_t until) {
+  if (s.counted >= until) return;
+  jobs.push_back({i, s.scores, s.side, s.counted, until, s.packed_end});
+  s.counted = until;
+}
+
 // Takes what plan_entry counted. The pool has been asked: nothing fails here.
 void Cache::reserve_entry(Step& step, const StepEntry& e) {
   const uint32_t max_rollback = plan_.config.max_rollback;
   const bool is_big = e.n_sure() > max_rollback;  // its older votes can no longer be rolled back
-  const uint64_t settled = is_big ? e.base : e.base > max_rollback ? e.base - max_rollback : 0;
+  // Packing sees the same votes whatever step triggers it: those that were settled at this length.
+  const uint64_t settled = e.base > max_rollback ? e.base - max_rollback : 0;
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
     const LayerClass& c = plan_.classes[i];
     ClassState& s = state_of(e, i);
     StepPart& part = step.parts[e.classes + i];
-    if (c.votes && s.counted < settled) {
-      counts_.push_back({i, s.scores, s.side, s.counted, settled, s.packed_end});
-      s.counted = settled;
-    }
+    if (c.votes) note_counting(counts_, i, s, settled);
     for (uint64_t page = e.base / kPageTokens; page * kPageTokens < e.end(); ++page) {
       if (!needs_page(c, s, e, part, page)) continue;
       if (s.pages.size() <= page) s.pages.resize(page + 1, kNoUnit);
@@ -120,6 +124,7 @@ void Cache::reserve_entry(Step& step, const StepEntry& e) {
       step.blocks[part.first_block + b] = pool_.allocate(CachePlan::kind(i, UnitKind::kBlocks));
     part.old_packed_end = s.packed_end;
     note_packing(i, s, plan_.aged_blocks(c, s.packed_end, e.base));
+    if (c.votes && is_big) note_counting(late_counts_, i, s, e.base);
     if (c.votes && is_big) sides_.push_back({i, s.scores, s.side, s.packed_end, std::max(s.packed_end, e.base)});
   }
 }
@@ -169,6 +174,7 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
   std::fill(step.progress.begin(), step.progress.end(), LayerProgress::kWaiting);
   std::fill(step.scratch_layer.begin(), step.scratch_layer.end(), kNoLayer);
   counts_.clear();
+  late_counts_.clear();
   packs_.clear();
   sides_.clear();
   for (const StepEntry& e : step.entries) {
@@ -176,7 +182,7 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
     sequences_[e.slot].in_step = true;
     reserve_entry(step, e);
   }
-  engine_->upkeep({counts_, packs_, sides_});
+  engine_->upkeep({counts_, packs_, late_counts_, sides_});
   for (const StepEntry& e : step.entries) {
     for (uint32_t i = 0; e.slot != kPaddingSlot && i < plan_.classes.size(); ++i) {
       ClassState& s = state_of(e, i);
@@ -190,7 +196,7 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
     for (uint32_t i = 0; e.slot != kPaddingSlot && i < plan_.classes.size(); ++i)
       step.parts[e.classes + i].sequence = state_of(e, i).view();
   step.open = true;
-  ++step.generation;
+  if (++step.generation == 0) ++step.generation;  // no id is 0
   return slot | uint64_t{step.generation} << 32;
 }
 

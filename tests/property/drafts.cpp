@@ -117,6 +117,26 @@ TEST_CASE("an accepted tree path is as if only its tokens had been appended") {
   CHECK(tree.stats().n_packed_tokens > 0);
 }
 
+TEST_CASE("what a block refines does not depend on the size of the step that packs it") {
+  const Geometry g{1, 2, 1, 64, 64};
+  oscar_cache_config config = speculative_config(g);
+  config.max_rollback = 16;
+  config.n_refined = 32;
+  for (uint64_t first = 0; first < 20000; first += 1000) {
+    Cache drafting(config), plain(config);
+    const oscar_seq a = drafting.open(), b = plain.open();
+    for (uint64_t t = 0; t < 148; ++t) {
+      run_step(drafting, g, a, range(first + t, 1));
+      run_step(plain, g, b, range(first + t, 1));
+    }
+    run_step(drafting, g, a, range(first + 500, 6), 3);  // packs, then all of it is taken back
+    OSCAR_OK_(oscar_seq_truncate(drafting, a, 148));
+    run_step(drafting, g, a, range(first + 148, 60));
+    run_step(plain, g, b, range(first + 148, 60));
+    REQUIRE(same_bits(scores_of(drafting, a, 0, 0), scores_of(plain, b, 0, 0)));
+  }
+}
+
 TEST_CASE("taking back the newest max_rollback tokens, whoever declared them, takes back their votes") {
   const Geometry g{1, 4, 2, 64, 64};
   const oscar_cache_config config = speculative_config(g);

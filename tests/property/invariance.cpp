@@ -177,3 +177,38 @@ TEST_CASE("steps on disjoint sequences may be open at the same time") {
   CHECK(same_bits(got, run_step(alone, g, c, tokens).out));
   CHECK(same_bits(run_step(both, g, a, range(300, 5)).out, run_step(alone, g, c, range(300, 5)).out));
 }
+
+TEST_CASE("votes count whichever order appends and attentions come in") {
+  const Geometry g{2, 4, 2, 64, 64};
+  Cache together(config_of(g, "2bit")), apart(config_of(g, "2bit"));
+  const oscar_seq a = together.open(), b = apart.open();
+  run_step(together, g, a, range(0, 20));
+  const oscar_step step = begin(apart, {{b, 20, 0}});
+  std::vector<LayerInput> in{make_input(g, range(0, 20), 0), make_input(g, range(0, 20), 1)};
+  for (uint32_t layer : {0u, 1u, 0u}) {  // appending again before attention overwrites
+    oscar_append_args append{};
+    append.struct_size = sizeof append;
+    append.layer = layer;
+    append.k = tensor(in[layer].k.data(), {20, 2, 64});
+    append.v = tensor(in[layer].v.data(), {20, 2, 64});
+    OSCAR_OK_(oscar_append(apart, step, &append, nullptr));
+  }
+  for (uint32_t layer = 0; layer < 2; ++layer) {
+    std::vector<float> out(20 * 4 * 64);
+    oscar_attend_args attend{};
+    attend.struct_size = sizeof attend;
+    attend.layer = layer;
+    attend.q = tensor(in[layer].q.data(), {20, 4, 64});
+    attend.out = tensor(out.data(), {20, 4, 64});
+    OSCAR_OK_(oscar_attend(apart, step, &attend, nullptr));
+  }
+  OSCAR_OK_(oscar_step_end(apart, step));
+  for (uint32_t layer = 0; layer < 2; ++layer) {
+    std::vector<float> x(20), y(20);
+    const oscar_tensor xt = tensor(x.data(), {20}), yt = tensor(y.data(), {20});
+    OSCAR_OK_(oscar_scores(together, a, layer, 0, 0, 20, &xt));
+    OSCAR_OK_(oscar_scores(apart, b, layer, 0, 0, 20, &yt));
+    CHECK(x[5] > 0.0f);
+    CHECK(same_bits(x, y));
+  }
+}

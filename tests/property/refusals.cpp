@@ -47,6 +47,23 @@ TEST_CASE("a malformed configuration is refused by name") {
   CHECK(create([](auto&) {}) == OSCAR_OK);
 }
 
+TEST_CASE("check and create agree on the capacity, and array elements must agree on their size") {
+  for (uint64_t capacity : {uint64_t{1000}, uint64_t{300} << 30}) {
+    oscar_cache_config c = config_of({}, "2bit");
+    c.capacity_bytes = capacity;
+    oscar_cache_report report{};
+    report.struct_size = sizeof report;
+    const bool served = oscar_cache_check(&c, 100, &report) == OSCAR_OK && report.served;
+    CHECK_FALSE(served);
+    CHECK(create([capacity](auto& x) { x.capacity_bytes = capacity; }) != OSCAR_OK);
+  }
+  oscar_calibration_layer layers[2] = {};
+  for (oscar_calibration_layer& l : layers) l.struct_size = sizeof l, l.n_kv_heads = 1, l.key_dim = l.value_dim = 64;
+  layers[1].struct_size += 4096;
+  oscar_calibration* calibration = nullptr;
+  REFUSED(oscar_calibration_create(layers, 2, &calibration), OSCAR_E_INVALID, "the first element's is");
+}
+
 TEST_CASE("structs of older and newer headers are served, newer ones only where the unknown part is zero") {
   struct Longer {
     oscar_cache_config config;

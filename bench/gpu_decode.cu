@@ -74,7 +74,9 @@ class Bench {
   double microseconds(bool dependent);
 
  private:
-  cuda::AttendShape shape() const { return {s_.shape, std::min(cuda::kMaxQueries, s_.n_new * s_.group)}; }
+  cuda::AttendShape shape() const {
+    return {s_.shape, std::min(cuda::kMaxQueries, s_.n_new * s_.group), s_.batch * s_.n_kv_heads};
+  }
   void make_tables();
   void make_buffers();
   double error_of(uint32_t sequence, uint32_t head, uint32_t layer, const std::vector<float>& out);
@@ -104,8 +106,7 @@ void Bench::make_tables() {
     w.first_row = s * s_.n_new;
     w.first_position = n_past_;
     for (uint32_t b = 0; b < n_blocks_; ++b) {  // sequences that grow together interleave in the pool
-      const uint64_t at = (std::getenv("CONTIG") ? uint64_t{s} * n_blocks_ + b : uint64_t{b} * s_.batch + s) *
-                          block_unit_;
+      const uint64_t at = (uint64_t{b} * s_.batch + s) * block_unit_;
       spans_.push_back({static_cast<uint32_t>(at / 64), s_.n_sink + b * kBlockTokens, 0, kBlockTokens, 0});
     }
     for (uint32_t begin = 0; begin < s_.context; begin += kPageTokens) {

@@ -3,9 +3,11 @@
 # gpu_decode and gpu_pack.
 #
 #   OSCAR_CUDA_ARCHITECTURES   default 90a
+#   OSCAR_CUDA_RACECHECK       for runs under compute-sanitizer --tool racecheck
 # nvcc is what CUDACXX or CMAKE_CUDA_COMPILER names, else the first one in PATH. The toolkit may be an unpacked wheel: its
 # libraries are then in lib instead of lib64. Nothing here needs a GPU.
 set(OSCAR_CUDA_ARCHITECTURES 90a CACHE STRING "GPU architectures to compile for")
+option(OSCAR_CUDA_RACECHECK "Barriers as compute-sanitizer's racecheck understands them (slower)" OFF)
 
 if(CMAKE_CUDA_COMPILER)
   set(OSCAR_NVCC ${CMAKE_CUDA_COMPILER} CACHE FILEPATH "nvcc")
@@ -25,6 +27,9 @@ find_package(Threads REQUIRED)
 
 set(oscar_nvcc_flags -std=c++20 -O3 -Xcompiler=-fPIC,-fvisibility=hidden,-fvisibility-inlines-hidden
   -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/cuda -I${PROJECT_SOURCE_DIR}/src --ftz=false --prec-div=true --prec-sqrt=true)
+if(OSCAR_CUDA_RACECHECK)
+  list(APPEND oscar_nvcc_flags -DOSCAR_RACECHECK -lineinfo)
+endif()
 foreach(architecture ${OSCAR_CUDA_ARCHITECTURES})
   list(APPEND oscar_nvcc_flags -gencode=arch=compute_${architecture},code=sm_${architecture})
 endforeach()

@@ -51,10 +51,11 @@ struct AttendArgs {
   float* mapped_queries;  // [n_rows][query head][key_dim], for a dense query map only
 };
 
-// A configuration of the kernel: how many row tiles a CTA serves, and how many CTAs there are.
+// What the kernel is chosen by: known when a launch is captured, the same at every replay.
 struct AttendShape {
   BlockShape block;
   uint32_t max_queries;  // of any sequence: rows of one KV head, <= kMaxQueries
+  uint32_t n_segments;   // about: sequences with items * KV heads. Many: one CTA an SM; few: two, which balance better
 };
 
 // Whether a kernel for this shape was built.

@@ -12,25 +12,20 @@ struct AttendInstance {
 
 inline constexpr int kInstanceSizes = 4;  // for up to 4, 8, 16 and 32 queries
 
-template <class P, int kTiles, int kSets>
+// CTAs an SM that are wanted; where their share of the memory holds no ring, one.
+template <class P, int kTiles, int kSets, int kCtasPerSm>
 AttendInstance attend_instance() {
-  // Two CTAs an SM balance the load better than one; where their halves of the memory hold no ring, one.
-  using Half = Config<P, kTiles, kSets, 2>;
-#ifdef OSCAR_TUNE_ONE_CTA
-  if constexpr (false) {
-#else
-  if constexpr (Half::kFit >= Half::kGroups) {
-#endif
-    return {attend_kernel<Half>, Half::kThreads, Half::kSharedBytes, 2, partial_bytes<Half>(1)};
+  using C = Config<P, kTiles, kSets, kCtasPerSm>;
+  if constexpr (C::kFit < C::kGroups) {
+    return attend_instance<P, kTiles, kSets, 1>();
   } else {
-    using Whole = Config<P, kTiles, kSets, 1>;
-    return {attend_kernel<Whole>, Whole::kThreads, Whole::kSharedBytes, 1, partial_bytes<Whole>(1)};
+    return {attend_kernel<C>, C::kThreads, C::kSharedBytes, kCtasPerSm, partial_bytes<C>(1)};
   }
 }
 
 template <uint32_t kKeyDim, uint32_t kValueDim, uint32_t kRefined, uint32_t kKeyPlane, uint32_t kValuePlane>
 struct AttendInstances {
-  static const AttendInstance table[kInstanceSizes];
+  static const AttendInstance table[kInstanceSizes][2];  // by size, then by CTAs an SM: 1, 2
 };
 
 }  // namespace oscar::cuda
@@ -39,7 +34,13 @@ struct AttendInstances {
 #define OSCAR_ATTEND(dk, dv, h, kp, vp)                                                                                \
   namespace oscar::cuda {                                                                                              \
   template <>                                                                                                          \
-  const AttendInstance AttendInstances<dk, dv, h, kp, vp>::table[kInstanceSizes] = {                                   \
-      attend_instance<Profile<dk, dv, h, kp, vp>, 1, 2>(), attend_instance<Profile<dk, dv, h, kp, vp>, 1, 1>(),        \
-      attend_instance<Profile<dk, dv, h, kp, vp>, 2, 1>(), attend_instance<Profile<dk, dv, h, kp, vp>, 4, 1>()};       \
+  const AttendInstance AttendInstances<dk, dv, h, kp, vp>::table[kInstanceSizes][2] = {                                \
+      {attend_instance<Profile<dk, dv, h, kp, vp>, 1, 2, 1>(),                                                         \
+       attend_instance<Profile<dk, dv, h, kp, vp>, 1, 2, 2>()},                                                        \
+      {attend_instance<Profile<dk, dv, h, kp, vp>, 1, 1, 1>(),                                                         \
+       attend_instance<Profile<dk, dv, h, kp, vp>, 1, 1, 2>()},                                                        \
+      {attend_instance<Profile<dk, dv, h, kp, vp>, 2, 1, 1>(),                                                         \
+       attend_instance<Profile<dk, dv, h, kp, vp>, 2, 1, 2>()},                                                        \
+      {attend_instance<Profile<dk, dv, h, kp, vp>, 4, 1, 1>(),                                                         \
+       attend_instance<Profile<dk, dv, h, kp, vp>, 4, 1, 2>()}};                                                       \
   }

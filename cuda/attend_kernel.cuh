@@ -6,9 +6,9 @@
 // the end of a part of a segment the warps merge (merge_warps.cuh), at the end of a segment the CTAs (merge_ctas.cuh).
 //
 // Shared memory: config.cuh. Bytes moved: every block and page once (D = 128, h = 4: 8864 B per 128 tokens and KV head),
-// 4 KB per CTA and segment of partial results. Bound by memory: 90 % of the read rate where there are >= 100 items a
-// CTA; a prologue of about 3 us and a merge of 2 us beside it.
-// Registers: 104 for consumers at two CTAs an SM.
+// and up to 4 KB of partial results per CTA and segment. Bound by memory from about 200 items a CTA on (90 % of the read
+// rate of an H100); below that by the uneven ends of the CTAs, a prologue and two merges (bench/results).
+// Registers: 104 (208) for consumers at two (one) CTAs an SM.
 #pragma once
 #include "block.cuh"
 #include "merge_ctas.cuh"
@@ -145,8 +145,8 @@ __device__ __forceinline__ RowView row_view(const AttendArgs& args, const Sequen
           args.mask ? args.mask + (int64_t{seq.first_row} + token) * args.mask_row_stride : nullptr};
 }
 
-// Items [begin, end) of one part of a segment, counted from the CTA's first item.
-template <class C>
+// Items [begin, end) of one part of a segment, blocks or pages, counted from the CTA's first item.
+template <class C, bool kPages>
 __device__ __forceinline__ void consume(const SharedMemory<C>& shared, const WarpRole& role, uint32_t begin,
                                         uint32_t end, const RowView& row, const Softcap& softcap, bool has_rows,
                                         State<C::P::kDv>& s) {
@@ -156,28 +156,24 @@ __device__ __forceinline__ void consume(const SharedMemory<C>& shared, const War
   uint32_t n = begin + (role.group + C::kGroups - begin % C::kGroups) % C::kGroups;
   int stage = n % C::kStages;
   uint32_t parity = n / C::kStages & 1;
+#pragma unroll 1
   for (; n < end; n += C::kGroups) {
     barrier_wait(shared.full() + stage, parity);
     const StageSpan span = shared.spans()[stage];
     int first = span.limits & 255;
     const int last = span.limits >> 8 & 255;
-#ifdef OSCAR_TUNE_NO_MATH
-    if (true) {
-#else
-    if (!has_rows) {
-#endif
-    } else if (span.limits >> 16) {
-      if (role.half == 0)
+    if constexpr (kPages) {
+      if (has_rows && role.half == 0)
         attend_page<P, C::kSets>(shared.stage(stage), span.start, first, last,
                                  shared.queries().exact[role.tile][0] + lane, row, softcap, s);
-    } else {
+    } else if (has_rows) {
       if (row.window && row.position - span.start >= row.window)  // the row has left the block's first tokens behind
         first = max(first, static_cast<int>(min(row.position - row.window + 1 - span.start, kBlockTokens)));
       attend_block<P, C::kSets>(shared.stage(stage), role.half, shared.queries().codes[role.tile][0][0] + lane, unit,
                                 first, last, softcap, s);
     }
     __syncwarp();
-    if (lane == 0) barrier_arrive(shared.empty() + stage);
+    if (C::kEveryLaneArrives || lane == 0) barrier_arrive(shared.empty() + stage);
     stage += C::kGroups;
     if (stage >= C::kStages) stage -= C::kStages, parity ^= 1;
   }
@@ -210,11 +206,11 @@ __device__ __forceinline__ void consume_segments(const SharedMemory<C>& shared, 
     const bool has_blocks = item < middle, has_pages = middle < last;
     if (has_blocks) {
       State<P::kDv> s;
-      consume<C>(shared, role, item - begin, middle - begin, row, softcap, has_rows, s);
+      consume<C, false>(shared, role, item - begin, middle - begin, row, softcap, has_rows, s);
       store_state(shared, s, warp);  // no warp waits for another here: pages follow
     }
     State<P::kDv> s;
-    if (has_pages) consume<C>(shared, role, middle - begin, last - begin, row, softcap, has_rows, s);
+    if (has_pages) consume<C, true>(shared, role, middle - begin, last - begin, row, softcap, has_rows, s);
     sync_threads_of_barrier_1<C::kConsumers>();
     if (has_blocks) {
       reduce_states(shared, warp, n_queries, partials, Partials<C>::place(blockIdx.x, first_cta, 0));
@@ -243,7 +239,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm) attend_kernel(cons
     const uint32_t lane = threadIdx.x & 31;
     for (int s = lane; s < C::kStages; s += 32) {
       barrier_init(shared.full() + s, 1);
-      barrier_init(shared.empty() + s, C::kGroupWarps);
+      barrier_init(shared.empty() + s, C::kGroupWarps * (C::kEveryLaneArrives ? 32 : 1));
     }
     barrier_init_fence();
   }

@@ -37,6 +37,14 @@ struct Config {
   // for more waits for ever.
   static constexpr int kLaunchRegisters = 65536 / (kCtasPerSm * kThreads) / 8 * 8;
   static_assert(kWarps * kConsumerRegisters + 4 * kProducerRegisters <= (kWarps + 4) * kLaunchRegisters);
+  // Arrivals that free a stage: one lane of each warp, after the warp has synchronised. compute-sanitizer's racecheck does
+  // not follow that, so for it every lane arrives.
+#ifdef OSCAR_RACECHECK
+  static constexpr bool kEveryLaneArrives = true;
+#else
+  static constexpr bool kEveryLaneArrives = false;
+#endif
+
   static constexpr int kGroupWarps = 2 * kTiles, kGroups = kWarps / kGroupWarps;
   static_assert(kTiles == 1 || kTiles == 2 || kTiles == 4);
   using Queries = QueryOperands<P::kDk, kTiles, kSets>;

@@ -50,10 +50,11 @@ class DecodeCase {
   const DecodeGeometry& geometry() const { return g_; }
   bool counters_clean() const { return counters_clean_; }  // after run
 
-  // One launch over at most n_split CTAs; out in `dtype`, as bytes.
+  // One launch over at most n_split CTAs; out in `dtype`, as bytes. Odd numbers: the kernel for few segments, two CTAs an
+  // SM; even: the one for many.
   void run(uint32_t n_split, uint32_t n_multiprocessors, cuda::Dtype dtype, std::vector<uint8_t>& out,
            std::vector<float>& lse) {
-    const cuda::AttendShape shape{g_.shape, max_queries()};
+    const cuda::AttendShape shape{g_.shape, max_queries(), n_split % 2 ? 1u : 1u << 20};
     const uint32_t n_ctas = cuda::attend_ctas(shape, n_multiprocessors),
                    n_segments = static_cast<uint32_t>(sequences_.size()) * g_.n_kv_heads;
     std::vector<cuda::CtaStart> starts(n_ctas);

@@ -2,7 +2,9 @@
 // ragged batches, cuts, windows, masks, sinks, soft caps, all kinds of transforms, every number of CTAs a step can be
 // split over. Repeats of a launch must be bit-equal, and so must 16-bit outputs and the rounded 32-bit ones.
 //
-//   decode_test [n per configuration = 40] [first seed = 0]      exit status 77 where there is no GPU
+//   decode_test [n per configuration = 40] [first seed = 0] [one configuration, as in 2bit/128]
+//
+// Exit status 77 where there is no GPU.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -131,16 +133,19 @@ void run_case(const BlockShape& shape, uint64_t seed, bool is_long, Tally& tally
     if (!step.counters_clean()) tally.fail("a counter is not zero after the launch", seed);
     ++tally.n_launches;
   }
-  for (int repeat = 0; repeat < 2; ++repeat) {
-    step.run(1u << 20, n_multiprocessors(), cuda::Dtype::kF32, out, lse);
-    step.run(1u << 20, n_multiprocessors(), cuda::Dtype::kF32, out_again, lse_again);
-    if (out != out_again || std::memcmp(lse.data(), lse_again.data(), lse.size() * 4) != 0)
-      tally.fail("a repeat differs", seed);
-  }
   const cuda::Dtype dtype = random.chance(0.5) ? cuda::Dtype::kF16 : cuda::Dtype::kBF16;
-  step.run(1u << 20, n_multiprocessors(), dtype, out_again, lse_again);
-  if (out_again != rounded(as_floats(out), dtype)) tally.fail("a 16-bit output is not the rounded 32-bit one", seed);
-  tally.n_launches += 5;
+  for (uint32_t n_split : {1u << 20, (1u << 20) + 1}) {  // all CTAs of both kinds of launch
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      step.run(n_split, n_multiprocessors(), cuda::Dtype::kF32, out, lse);
+      if (repeat > 0 && (out != out_again || std::memcmp(lse.data(), lse_again.data(), lse.size() * 4) != 0))
+        tally.fail("a repeat differs", seed);
+      out_again = out;
+      lse_again = lse;
+    }
+    step.run(n_split, n_multiprocessors(), dtype, out_again, lse_again);
+    if (out_again != rounded(as_floats(out), dtype)) tally.fail("a 16-bit output is not the rounded 32-bit one", seed);
+  }
+  tally.n_launches += 6;
   ++tally.n_cases;
 }
 
@@ -158,7 +163,7 @@ bool run_configuration(const ProfileRow& profile, uint32_t dim, uint32_t n_cases
   return tally.n_failures == 0;
 }
 
-int run_all(uint32_t n_cases, uint64_t first_seed) {
+int run_all(uint32_t n_cases, uint64_t first_seed, const std::string& only) {
   int n_devices = 0;
   if (cudaGetDeviceCount(&n_devices) != cudaSuccess || n_devices == 0) {
     std::printf("no CUDA device: nothing was tested\n");
@@ -166,9 +171,14 @@ int run_all(uint32_t n_cases, uint64_t first_seed) {
   }
   check_cuda(cuda::attend_prepare(), "attend_prepare");
   bool ok = true;
+  int n_run = 0;
   for (uint32_t dim : {128u, 64u})
-    for (const ProfileRow& profile : kProfiles) ok = run_configuration(profile, dim, n_cases, first_seed) && ok;
-  return ok ? 0 : 1;
+    for (const ProfileRow& profile : kProfiles) {
+      if (!only.empty() && only != profile.name + ("/" + std::to_string(dim))) continue;
+      ok = run_configuration(profile, dim, n_cases, first_seed) && ok;
+      ++n_run;
+    }
+  return ok && n_run > 0 ? 0 : 1;
 }
 
 }  // namespace
@@ -177,5 +187,5 @@ int run_all(uint32_t n_cases, uint64_t first_seed) {
 int main(int argc, char** argv) {
   const uint32_t n_cases = argc > 1 ? static_cast<uint32_t>(std::strtoul(argv[1], nullptr, 10)) : 40;
   const uint64_t first_seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 0;
-  return oscar::testing::run_all(n_cases, first_seed);
+  return oscar::testing::run_all(n_cases, first_seed, argc > 3 ? argv[3] : "");
 }

@@ -64,15 +64,26 @@ __device__ __forceinline__ uint32_t choose_by_threshold(const uint32_t (&key)[4]
   return flags;
 }
 
-// One warp; 0 < h < 128, n_votes >= 128. order[slot] = token: the chosen ones first, both parts ascending.
-__device__ inline void choose_slots(const float* votes, uint32_t first, uint32_t n_votes, uint32_t h, uint8_t* order) {
+// Votes of the lane's four tokens in a ring of n_votes >= 128.
+struct FourVotes {
+  float v[4];
+};
+__device__ __forceinline__ FourVotes load_votes(const float* votes, uint32_t first, uint32_t n_votes) {
+  FourVotes four;
+#pragma unroll
+  for (uint32_t k = 0; k < 4; ++k) {
+    const uint32_t at = first + 4 * (threadIdx.x % 32) + k;
+    four.v[k] = votes[at < n_votes ? at : at - n_votes];
+  }
+  return four;
+}
+
+// One warp; 0 < h < 128. order[slot] = token: the chosen ones first, both parts ascending.
+__device__ inline void choose_slots(const FourVotes& votes, uint32_t h, uint8_t* order) {
   const uint32_t lane = threadIdx.x % 32;
   uint32_t key[4], chosen[4];
 #pragma unroll
-  for (uint32_t k = 0; k < 4; ++k) {
-    const uint32_t at = first + 4 * lane + k;
-    key[k] = ordered_bits(votes[at < n_votes ? at : at - n_votes]);
-  }
+  for (uint32_t k = 0; k < 4; ++k) key[k] = ordered_bits(votes.v[k]);
   const uint32_t flags = h <= 8 ? choose_one_by_one(key, h, lane) : choose_by_threshold(key, h, lane);
 #pragma unroll
   for (uint32_t k = 0; k < 4; ++k) chosen[k] = __ballot_sync(~0u, flags >> k & 1);

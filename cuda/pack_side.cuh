@@ -1,6 +1,6 @@
-// What the packing kernels share. A CTA of 128 threads packs one side (keys or values) of one block; slot = thread where
-// nothing else is said. Arithmetic is written with rounding intrinsics: the compiler contracts none of them, and the
-// order of every sum is the canonical one of docs/numerics.md.
+// What the packing kernels share. A CTA of 128 threads packs one side (keys or values) of one block; slot = thread
+// where nothing else is said. Arithmetic is written with rounding intrinsics: the compiler contracts none of them, and
+// the order of every sum is the canonical one of docs/numerics.md.
 #pragma once
 #include <cstdint>
 
@@ -59,18 +59,27 @@ struct SideRows {
                      : job->chunk_values + s.head * job->value_head_stride;
   }
   __device__ const uint16_t* row(uint32_t t) const {
+    // Both candidates: which page it is need not be known before they are asked for.
+    const uint8_t *here = job->pages[t / kPageTokens], *next = job->pages[t / kPageTokens + 1];
     if (t >= chunk_from) return chunk + int64_t{t - chunk_from} * token_stride;
     const uint32_t at = page_offset + t;
-    return reinterpret_cast<const uint16_t*>(job->pages[at / kPageTokens] + in_page) + at % kPageTokens * dim;
+    const uint8_t* page = at / kPageTokens == t / kPageTokens ? here : next;
+    return reinterpret_cast<const uint16_t*>(page + in_page) + at % kPageTokens * dim;
   }
 };
 
-// order[slot] = token. Warp 0 works; a barrier must follow.
-__device__ inline void find_order(const PackLaunch& p, const Side& s, uint8_t* order) {
-  if (threadIdx.x >= 32) return;
-  if (p.layout.has_ids() && s.job->votes) {
-    choose_slots(s.job->votes + s.head * s.job->vote_head_stride, s.job->vote_first, s.job->n_votes, p.layout.h, order);
-  } else {
+// order[slot] = token, in two parts: votes are asked for early. Warp 0 works; a barrier must follow.
+__device__ __forceinline__ bool is_voted(const PackLaunch& p, const Side& s) {
+  return threadIdx.x < 32 && p.layout.has_ids() && s.job->votes;
+}
+__device__ __forceinline__ FourVotes ask_votes(const PackLaunch& p, const Side& s) {
+  if (!is_voted(p, s)) return {};
+  return load_votes(s.job->votes + s.head * s.job->vote_head_stride, s.job->vote_first, s.job->n_votes);
+}
+__device__ inline void find_order(const PackLaunch& p, const Side& s, const FourVotes& votes, uint8_t* order) {
+  if (is_voted(p, s)) {
+    choose_slots(votes, p.layout.h, order);
+  } else if (threadIdx.x < 32) {
     const uint32_t first = 4 * threadIdx.x;
     reinterpret_cast<uint32_t*>(order)[threadIdx.x] = first | (first + 1) << 8 | (first + 2) << 16 | (first + 3) << 24;
   }
@@ -226,10 +235,10 @@ __device__ __forceinline__ float rms_of(float squared_norm) {
   return exact > 0.0f ? round_to_scale_grid(exact) : 0.0f;
 }
 
-// 2^23 + code of the level nearest to y: floor(y / step + L/2), clamped, for L levels and inverse = 1 / (step L). All is
-// scaled by 1 / L, a power of two, so that the clamp is the saturation of the multiply-add; the last float below 1 stands
-// for L - 1 and above; rounding towards zero is the floor. No step is 0 or denormal here: the squares of a row whose rms
-// is not 0 do not underflow.
+// 2^23 + code of the level nearest to y: floor(y / step + L/2), clamped, for L levels and inverse = 1 / (step L). All
+// is scaled by 1 / L, a power of two, so that the clamp is the saturation of the multiply-add; the last float below 1
+// stands for L - 1 and above; rounding towards zero is the floor. No step is 0 or denormal here: the squares of a row
+// whose rms is not 0 do not underflow.
 __device__ __forceinline__ float nearest_code(float y, float inverse, float n_levels) {
   return __fmaf_rz(fminf(__saturatef(__fmaf_rn(y, inverse, 0.5f)), 0x1.fffffep-1f), n_levels, 8388608.0f);
 }
@@ -268,8 +277,8 @@ __device__ inline float write_scales(float scale, uint32_t h, uint32_t plane, in
   return power_of_two(base_exponent);
 }
 
-// Header and ids. The two sides of a block meet in arrivals[unit]: bits 0..23 what the first one counted, bit 24 that it
-// was here; the second one writes the sum and leaves a zero.
+// Header and ids. The two sides of a block meet in arrivals[unit]: bits 0..23 what the first one counted, bit 24 that
+// it was here; the second one writes the sum and leaves a zero.
 __device__ inline void write_header(const PackLaunch& p, const Side& s, float mean_scale, float base,
                                     uint32_t n_non_finite, const uint8_t* order) {
   if (s.is_key && p.layout.has_ids() && threadIdx.x < round_up(p.layout.h, 16))

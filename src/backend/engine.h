@@ -61,6 +61,9 @@ struct StepPart {
   uint32_t first_block = 0, n_blocks = 0;  // in StepView::blocks
   bool uses_scratch = false;               // the new tokens are read from the step's scratch
   uint64_t vote_offset = 0;                // in a line of chunk votes, of the token at the sequence's packed_end
+
+  // The engine holds something of the part for one layer at a time: new tokens, or votes for the blocks to be packed.
+  bool needs_scratch() const { return uses_scratch || n_blocks > 0; }
 };
 
 struct StepView {

@@ -20,7 +20,7 @@ void Cache::check_attend(const Step& step, uint32_t layer) const {
     throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l.kv_source);
   const uint32_t area = plan_.layers[l.kv_source].scratch;
   for (const StepEntry& e : step.entries) {
-    if (e.slot == kPaddingSlot || !step.parts[e.classes + l.layer_class].uses_scratch) continue;
+    if (e.slot == kPaddingSlot || !step.parts[e.classes + l.layer_class].needs_scratch()) continue;
     if (step.scratch_layer[area] != l.kv_source)
       throw Error(Status::kState,
                   "the new tokens of layer %u are packed already: attend to a layer before the next append",
@@ -33,13 +33,13 @@ void Cache::pack_chunk(Step& step, uint32_t layer) {
   step.progress[layer] = LayerProgress::kPacked;
 }
 
-// Before a scratch area takes another layer, or the step ends. A step that reads nothing of the layer's class from its
+// Before a scratch area takes another layer, or the step ends. A step that has nothing of the layer's class in the
 // scratch leaves nothing to finish.
 void Cache::finish_area(Step& step, uint32_t area) {
   const uint32_t layer = step.scratch_layer[area];
   if (layer == kNoLayer || step.progress[layer] == LayerProgress::kPacked) return;
   for (const StepEntry& e : step.entries)
-    if (e.slot != kPaddingSlot && step.parts[e.classes + plan_.layers[layer].layer_class].uses_scratch)
+    if (e.slot != kPaddingSlot && step.parts[e.classes + plan_.layers[layer].layer_class].needs_scratch())
       return pack_chunk(step, layer);
 }
 

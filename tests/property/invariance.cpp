@@ -212,3 +212,39 @@ TEST_CASE("votes count whichever order appends and attentions come in") {
     CHECK(same_bits(x, y));
   }
 }
+
+TEST_CASE("a long step that is never attended to writes the blocks it reserves, also where they hold old tokens only") {
+  const Geometry g{3, 4, 2, 64, 64};
+  oscar_cache_config config = config_of(g, "2bit");
+  config.n_recent = 256;
+  Cache cache(config);
+  const oscar_seq seq = cache.open();
+  run_step(cache, g, seq, range(0, 300));
+  // 300 - 256 tokens have aged, 200 more make a block of old tokens ripe: it is packed within this step.
+  const oscar_step step = begin(cache, {{seq, 200, 0}});
+  for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
+    LayerInput in = make_input(g, range(300, 200), layer);
+    oscar_append_args a{};
+    a.struct_size = sizeof a;
+    a.layer = layer;
+    a.k = tensor(in.k.data(), {200, 2, 64});
+    a.v = tensor(in.v.data(), {200, 2, 64});
+    OSCAR_OK_(oscar_append(cache, step, &a, nullptr));
+  }
+  OSCAR_OK_(oscar_step_end(cache, step));
+  CHECK(cache.stats().n_packed_tokens == 128);
+  for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
+    LayerInput truth = make_input(g, range(0, 132), layer);
+    std::vector<float> k(132 * 64);
+    const oscar_tensor t = tensor(k.data(), {132, 64});
+    OSCAR_OK_(oscar_read(cache, seq, layer, 0, 0, 132, &t, nullptr));
+    double error = 0, energy = 0;
+    for (size_t i = 0; i < k.size(); ++i) {
+      const double want = truth.k[i / 64 * 128 + i % 64];
+      error += (k[i] - want) * (k[i] - want);
+      energy += want * want;
+    }
+    INFO("layer " << layer);
+    CHECK(error < 0.2 * energy);
+  }
+}

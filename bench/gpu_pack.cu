@@ -54,12 +54,13 @@ double time_us(uint32_t n, Run run) {
 
 double read_rate() {
   const size_t bytes = size_t{2} << 30;
-  DeviceArray<uint8_t> data(bytes);
-  DeviceArray<uint32_t> sink(1);
+  DeviceBuffer<uint8_t> data(bytes);
+  data.fill(0);
+  DeviceBuffer<uint32_t> sink(1);
   int n_sms = 0;
   cudaDeviceGetAttribute(&n_sms, cudaDevAttrMultiProcessorCount, 0);
   const double us = time_us(4, [&](uint32_t) {
-    read_stream<<<4 * n_sms, 512>>>(reinterpret_cast<const uint4*>(data.data()), bytes / 16, sink.data());
+    read_stream<<<4 * n_sms, 512>>>(reinterpret_cast<const uint4*>(data.get()), bytes / 16, sink.get());
   });
   return static_cast<double>(bytes) / us * 1e-3;
 }

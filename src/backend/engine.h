@@ -48,6 +48,10 @@ struct StepEntry {
 
   uint64_t end() const { return base + n_new; }
   uint32_t n_sure() const { return n_new - n_draft; }
+  // Long: packs the tokens that age within it; shorter steps leave that to the next begin.
+  bool is_long() const { return n_sure() > kBlockTokens; }
+  // Big: its older queries can no longer be rolled back, so their votes go to the open side of the scores.
+  bool is_big(uint32_t max_rollback) const { return n_sure() > max_rollback; }
 };
 inline constexpr uint32_t kPaddingSlot = UINT32_MAX;
 

@@ -105,7 +105,7 @@ void HostEngine::add_votes(const StepView& step, const Part& p, uint32_t head, c
   const StepEntry& e = p.entry;
   const VoteArea votes = votes_at(p.c, p.sequence.scores, head_index(p.c, p.layer, head));
   const uint64_t sure_end = e.base + e.n_sure();
-  const uint64_t first_line = p.is_big(plan_.max_rollback) ? sure_end - plan_.max_rollback : e.base;
+  const uint64_t first_line = p.entry.is_big(plan_.max_rollback) ? sure_end - plan_.max_rollback : e.base;
   float* chunk = p.step.n_blocks > 0 ? chunk_votes(step, p, head) : nullptr;
   for (uint32_t i = 0; i < work.n_voters; ++i) {
     const uint64_t query = e.end() - work.n_voters + i;

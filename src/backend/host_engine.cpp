@@ -126,7 +126,7 @@ void HostEngine::append_part(const StepView& step, const Part& p, const TensorVi
 
 void HostEngine::clear_votes(const StepView& step, const Part& p) {
   const StepEntry& e = p.entry;
-  const bool is_big = p.is_big(plan_.max_rollback);
+  const bool is_big = p.entry.is_big(plan_.max_rollback);
   for (uint32_t head = 0; head < p.c.n_kv_heads; ++head) {
     const VoteArea votes = votes_at(p.c, p.sequence.scores, head_index(p.c, p.layer, head));
     // On the side that end commits; the other one may still hold an old token in the same place of the ring.

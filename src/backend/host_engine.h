@@ -52,7 +52,6 @@ class HostEngine final : public Engine {
     const SequenceView& sequence;
     const LayerPlan& layer;
     const LayerClass& c;
-    bool is_big(uint32_t max_rollback) const { return entry.n_sure() > max_rollback; }
   };
 
   const LayerClass& class_of(uint32_t layer) const { return plan_.classes[plan_.layers[layer].layer_class]; }

@@ -14,11 +14,6 @@ void require(const T* pointer, const char* name) {
   if (!pointer) throw Error(Status::kInvalid, "%s is NULL", name);
 }
 
-template <class T>
-void require_out(const T* pointer, const char* name) {
-  require(pointer, name);
-}
-
 void check_struct_size(uint32_t given, size_t known, const char* name);
 // An array's elements are as far apart as the first one's struct_size says: all must agree, and be aligned.
 void check_same_size(const void* element, uint32_t first_size, size_t alignment, const char* name);

@@ -11,7 +11,7 @@ extern "C" {
 
 oscar_status oscar_cache_create(const oscar_cache_config* config, oscar_cache** cache_out) {
   return guarded("oscar_cache_create", [&] {
-    require_out(cache_out, "cache_out");
+    require(cache_out, "cache_out");
     *cache_out = nullptr;
     CachePlan plan(resolve_config(config));
     char error[256];
@@ -25,7 +25,7 @@ void oscar_cache_destroy(oscar_cache* cache) { delete cache; }
 
 oscar_status oscar_cache_stats_get(const oscar_cache* cache, oscar_cache_stats* stats_out) {
   return guarded("oscar_cache_stats_get", [&] {
-    require_out(stats_out, "stats_out");
+    require(stats_out, "stats_out");
     write_struct(stats_out, oscar_cache_stats{}, "stats_out");
     require(cache, "cache");
     const CacheStats s = cache->cache.stats();
@@ -48,7 +48,7 @@ oscar_status oscar_cache_stats_get(const oscar_cache* cache, oscar_cache_stats* 
 
 oscar_status oscar_cache_capacity(const oscar_cache* cache, uint64_t* n_tokens_out) {
   return guarded("oscar_cache_capacity", [&] {
-    require_out(n_tokens_out, "n_tokens_out");
+    require(n_tokens_out, "n_tokens_out");
     *n_tokens_out = 0;
     require(cache, "cache");
     *n_tokens_out = cache->cache.capacity();
@@ -57,7 +57,7 @@ oscar_status oscar_cache_capacity(const oscar_cache* cache, uint64_t* n_tokens_o
 
 oscar_status oscar_seq_open(oscar_cache* cache, oscar_seq* seq_out) {
   return guarded("oscar_seq_open", [&] {
-    require_out(seq_out, "seq_out");
+    require(seq_out, "seq_out");
     *seq_out = 0;
     require(cache, "cache");
     *seq_out = cache->cache.open();
@@ -73,7 +73,7 @@ oscar_status oscar_seq_close(oscar_cache* cache, oscar_seq seq) {
 
 oscar_status oscar_seq_fork(oscar_cache* cache, oscar_seq parent, uint64_t n_tokens, oscar_seq* child_out) {
   return guarded("oscar_seq_fork", [&] {
-    require_out(child_out, "child_out");
+    require(child_out, "child_out");
     *child_out = 0;
     require(cache, "cache");
     *child_out = cache->cache.fork(parent, n_tokens);
@@ -97,7 +97,7 @@ oscar_status oscar_seq_accept(oscar_cache* cache, oscar_seq seq, uint64_t base, 
 
 oscar_status oscar_seq_length(const oscar_cache* cache, oscar_seq seq, uint64_t* n_tokens_out) {
   return guarded("oscar_seq_length", [&] {
-    require_out(n_tokens_out, "n_tokens_out");
+    require(n_tokens_out, "n_tokens_out");
     *n_tokens_out = 0;
     require(cache, "cache");
     *n_tokens_out = cache->cache.length(seq);

@@ -56,7 +56,7 @@ LayerMatrices read_layer(const oscar_calibration_layer* layers, uint32_t index) 
 template <class Make>
 oscar_status make_calibration(const char* function, oscar_calibration** calibration_out, Make&& make) {
   return guarded(function, [&] {
-    require_out(calibration_out, "calibration_out");
+    require(calibration_out, "calibration_out");
     *calibration_out = nullptr;
     *calibration_out = make_handle(make());
   });
@@ -90,7 +90,7 @@ oscar_status oscar_calibration_create(const oscar_calibration_layer* layers, uin
 oscar_status oscar_calibration_save(const oscar_calibration* calibration, void* bytes, uint64_t capacity,
                                     uint64_t* size_out) {
   return guarded("oscar_calibration_save", [&] {
-    require_out(size_out, "size_out");
+    require(size_out, "size_out");
     *size_out = 0;
     require(calibration, "calibration");
     const std::vector<uint8_t> data = calibration->calibration->serialize();
@@ -111,7 +111,7 @@ oscar_status oscar_calibration_load(const void* bytes, uint64_t size, oscar_cali
 
 oscar_status oscar_calibration_info_get(const oscar_calibration* calibration, oscar_calibration_info* info_out) {
   return guarded("oscar_calibration_info_get", [&] {
-    require_out(info_out, "info_out");
+    require(info_out, "info_out");
     write_struct(info_out, oscar_calibration_info{}, "info_out");
     require(calibration, "calibration");
     const Calibration& c = *calibration->calibration;

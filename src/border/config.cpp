@@ -183,7 +183,7 @@ extern "C" {
 
 oscar_status oscar_cache_config_init(oscar_cache_config* config_out, uint32_t size, const char* profile) {
   return guarded("oscar_cache_config_init", [&] {
-    require_out(config_out, "config_out");
+    require(config_out, "config_out");
     check_struct_size(size, sizeof *config_out, "size");
     const oscar_cache_config full = defaults(find_profile(profile));
     config_out->struct_size = size;
@@ -193,7 +193,7 @@ oscar_status oscar_cache_config_init(oscar_cache_config* config_out, uint32_t si
 
 oscar_status oscar_cache_check(const oscar_cache_config* config, uint64_t context, oscar_cache_report* report_out) {
   return guarded("oscar_cache_check", [&] {
-    require_out(report_out, "report_out");
+    require(report_out, "report_out");
     oscar_cache_report report{};
     report.context = context;
     try {

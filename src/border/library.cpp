@@ -52,7 +52,7 @@ const char* oscar_status_name(oscar_status status) {
 
 oscar_status oscar_backend_get(uint32_t index, oscar_backend_info* info_out) {
   return guarded("oscar_backend_get", [&] {
-    require_out(info_out, "info_out");
+    require(info_out, "info_out");
     const auto list = backend_list();
     if (index >= list.size()) {
       write_struct(info_out, oscar_backend_info{}, "info_out");

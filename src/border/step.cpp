@@ -60,7 +60,7 @@ extern "C" {
 oscar_status oscar_step_begin(oscar_cache* cache, const oscar_step_args* args, oscar_stream stream,
                               oscar_step* step_out) {
   return guarded("oscar_step_begin", [&] {
-    require_out(step_out, "step_out");
+    require(step_out, "step_out");
     *step_out = 0;
     require(cache, "cache");
     check_stream(stream);

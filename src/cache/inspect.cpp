@@ -29,10 +29,10 @@ CacheStats Cache::stats() const {
     bool counted = false;
     for (size_t c = 0; c < plan_.classes.size(); ++c) {
       const ClassState& s = seq.classes[c];
-      tables += s.blocks.size() * kBlockEntryBytes;
+      tables += s.blocks.size() * sizeof(BlockEntry);
       tables += static_cast<uint64_t>(
                     std::count_if(s.pages.begin(), s.pages.end(), [](Unit u) { return u != kNoUnit; })) *
-                kPageEntryBytes;
+                sizeof(Unit);
       if (plan_.classes[c].exact || plan_.classes[c].window > 0 || counted) continue;
       for (const BlockEntry& b : s.blocks) stats.n_packed_tokens += b.last - b.first;
       counted = true;

@@ -201,7 +201,7 @@ uint64_t CachePlan::sequence_bytes(uint64_t n_tokens, uint64_t n_new) const {
   uint64_t bytes = 0;
   for (size_t k = 0; k < units.size(); ++k) bytes += units[k] * unit_bytes[k];
   for (uint32_t i = 0; i < classes.size(); ++i)
-    bytes += units[kind(i, UnitKind::kBlocks)] * kBlockEntryBytes + units[kind(i, UnitKind::kPage)] * kPageEntryBytes;
+    bytes += units[kind(i, UnitKind::kBlocks)] * sizeof(BlockEntry) + units[kind(i, UnitKind::kPage)] * sizeof(Unit);
   return bytes;
 }
 

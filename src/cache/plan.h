@@ -33,7 +33,4 @@ struct CachePlan : EnginePlan {
   uint64_t aged_blocks(const LayerClass& c, uint64_t packed_end, uint64_t n_tokens) const;
 };
 
-// Bytes of host tables per entry: a block entry and a page entry (cache/sequence.h).
-inline constexpr uint64_t kBlockEntryBytes = 16, kPageEntryBytes = 4;
-
 }  // namespace oscar

@@ -6,13 +6,6 @@
 
 namespace oscar {
 
-namespace {
-
-// A step this long packs the tokens that age within it; shorter ones leave that to the next begin.
-bool is_long(const StepEntry& e) { return e.n_sure() > kBlockTokens; }
-
-}  // namespace
-
 void Cache::check_requests(std::span<const StepRequest> requests) const {
   const CacheConfig& config = plan_.config;
   uint64_t n_rows = 0;
@@ -56,7 +49,7 @@ void Cache::plan_entry(Step& step, const StepEntry& e, std::span<uint64_t> units
     part.packed_end = s.packed_end + n_aged * kBlockTokens;
     part.persist_from = e.base;
     part.first_block = static_cast<uint32_t>(step.blocks.size());
-    if (is_long(e)) {
+    if (e.is_long()) {
       const uint64_t keep_from = plan_.keep_from(c, sure_end),
                      n_packed = plan_.aged_blocks(c, part.packed_end, sure_end);
       // Blocks that a window has already left behind are not written at all.
@@ -107,7 +100,7 @@ void Cache::note_counting(std::pmr::vector<CountJob>& jobs, uint32_t i, ClassSta
 // Takes what plan_entry counted. The pool has been asked: nothing fails here.
 void Cache::reserve_entry(Step& step, const StepEntry& e) {
   const uint32_t max_rollback = plan_.config.max_rollback;
-  const bool is_big = e.n_sure() > max_rollback;  // its older votes can no longer be rolled back
+  const bool is_big = e.is_big(max_rollback);
   // Packing sees the same votes whatever step triggers it: those that were settled at this length.
   const uint64_t settled = e.base > max_rollback ? e.base - max_rollback : 0;
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
@@ -133,7 +126,7 @@ void Cache::reserve_entry(Step& step, const StepEntry& e) {
 void Cache::place_chunk_votes(Step& step) {
   uint64_t offset = 0;
   for (const StepEntry& e : step.entries) {
-    if (e.slot == kPaddingSlot || !is_long(e)) continue;
+    if (e.slot == kPaddingSlot || !e.is_long()) continue;
     uint64_t widest = 0;
     for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
       step.parts[e.classes + c].vote_offset = offset;
@@ -186,15 +179,14 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
   for (const StepEntry& e : step.entries) {
     for (uint32_t i = 0; e.slot != kPaddingSlot && i < plan_.classes.size(); ++i) {
       ClassState& s = state_of(e, i);
-      const uint64_t old_end = step.parts[e.classes + i].old_packed_end;
-      if (s.packed_end == old_end) continue;
-      release_pages(plan_.classes[i], s, e.base, old_end / kPageTokens, s.packed_end / kPageTokens + 1);
+      StepPart& part = step.parts[e.classes + i];
+      const uint64_t old_page = part.old_packed_end / kPageTokens;
+      if (s.packed_end != part.old_packed_end)
+        release_pages(plan_.classes[i], s, e.base, old_page, s.packed_end / kPageTokens + 1);
+      part.sequence = s.view();
     }
   }
   place_chunk_votes(step);
-  for (const StepEntry& e : step.entries)
-    for (uint32_t i = 0; e.slot != kPaddingSlot && i < plan_.classes.size(); ++i)
-      step.parts[e.classes + i].sequence = state_of(e, i).view();
   step.open = true;
   if (++step.generation == 0) ++step.generation;  // no id is 0
   return slot | uint64_t{step.generation} << 32;
@@ -220,7 +212,7 @@ void Cache::commit_entry(const Step& step, const StepEntry& e) {
           {part.first_start + uint64_t{b} * kBlockTokens, step.blocks[part.first_block + b], 0, kBlockTokens});
     s.packed_end = part.packed_end;
     release_pages(c, s, seq.length, old_page, s.packed_end / kPageTokens + 1);
-    if (c.votes && e.n_sure() > plan_.config.max_rollback) {
+    if (c.votes && e.is_big(plan_.config.max_rollback)) {
       s.side ^= 1;
       s.counted = sure_end - plan_.config.max_rollback;
     }

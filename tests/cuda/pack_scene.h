@@ -12,6 +12,7 @@
 
 #include "attention/work.h"
 #include "cuda/pack.h"
+#include "device_buffer.h"
 #include "importance/choice.h"
 
 namespace oscar::avx2 {  // quant/pack.cpp
@@ -210,37 +211,8 @@ class PackScene {
   std::normal_distribution<float> normal_;
 };
 
-inline void check_cuda(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::printf("FAIL %s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
-
-template <typename T>
-class DeviceArray {
- public:
-  explicit DeviceArray(size_t n) : n_(n) {
-    check_cuda(cudaMalloc(&data_, n == 0 ? 1 : n * sizeof(T)), "cudaMalloc");
-    check_cuda(cudaMemset(data_, 0, n * sizeof(T)), "cudaMemset");
-  }
-  explicit DeviceArray(const std::vector<T>& from) : DeviceArray(from.size()) {
-    check_cuda(cudaMemcpy(data_, from.data(), n_ * sizeof(T), cudaMemcpyHostToDevice), "copy to the device");
-  }
-  ~DeviceArray() { cudaFree(data_); }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-  T* data() const { return data_; }
-  void fill(int byte) { check_cuda(cudaMemset(data_, byte, n_ * sizeof(T)), "cudaMemset"); }
-  std::vector<T> read() const {
-    std::vector<T> host(n_);
-    check_cuda(cudaMemcpy(host.data(), data_, n_ * sizeof(T), cudaMemcpyDeviceToHost), "copy to the host");
-    return host;
-  }
-
- private:
-  T* data_ = nullptr;
-  size_t n_;
-};
+using testing::check_cuda;
+using testing::DeviceBuffer;
 
 inline cudaError_t prepare_device() {
   int n = 0;
@@ -253,7 +225,10 @@ class DeviceScene {
   explicit DeviceScene(const PackScene& scene)
       : scene_(scene), pages_(scene.pages), keys_(scene.chunk_keys), values_(scene.chunk_values), votes_(scene.votes),
         matrices_(scene.matrices), blocks_(size_t{scene.s.n_jobs} * scene.s.n_heads * scene.layout.bytes),
-        arrivals_(scene.s.n_jobs * scene.s.n_heads), counter_(1), jobs_(make_jobs()), transforms_(make_transforms()) {}
+        arrivals_(scene.s.n_jobs * scene.s.n_heads), counter_(1), jobs_(make_jobs()), transforms_(make_transforms()) {
+    arrivals_.fill(0);
+    counter_.fill(0);
+  }
 
   cuda::PackLaunch launch(bool general) const {
     const SceneShape& s = scene_.s;
@@ -266,10 +241,10 @@ class DeviceScene {
     p.shaped = scene_.shaped();
     p.general = general;
     p.head_page_bytes = scene_.head_page_bytes;
-    p.jobs = jobs_.data();
-    p.transforms = transforms_.data();
-    p.arrivals = arrivals_.data();
-    p.n_non_finite = counter_.data();
+    p.jobs = jobs_.get();
+    p.transforms = transforms_.get();
+    p.arrivals = arrivals_.get();
+    p.n_non_finite = counter_.get();
     return p;
   }
 
@@ -278,9 +253,9 @@ class DeviceScene {
     blocks_.fill(0xa5);
     check_cuda(cuda::launch_pack(launch(general), nullptr), "launch");
     check_cuda(cudaDeviceSynchronize(), "packing");
-    return blocks_.read();
+    return blocks_.download();
   }
-  uint64_t n_non_finite() const { return counter_.read()[0]; }
+  uint64_t n_non_finite() const { return counter_.download()[0]; }
 
  private:
   std::vector<cuda::PackJob> make_jobs() const {
@@ -289,20 +264,20 @@ class DeviceScene {
     for (uint32_t i = 0; i < s.n_jobs; ++i) {
       cuda::PackJob& j = jobs[i];
       j = {};
-      j.blocks = blocks_.data() + size_t{i} * s.n_heads * scene_.layout.bytes;
+      j.blocks = blocks_.get() + size_t{i} * s.n_heads * scene_.layout.bytes;
       j.page_offset = scene_.page_offset[i];
       j.chunk_from = scene_.chunk_from[i];
       for (uint32_t p = 0; p < cuda::kMaxPackPages; ++p)
         if (j.chunk_from && p * kPageTokens < j.page_offset + j.chunk_from)  // the others are never read
-          j.pages[p] = reinterpret_cast<const uint8_t*>(pages_.data()) +
+          j.pages[p] = reinterpret_cast<const uint8_t*>(pages_.get()) +
                        (size_t{i} * cuda::kMaxPackPages + p) * s.n_heads * scene_.head_page_bytes;
-      j.chunk_keys = keys_.data() + i * kBlockTokens * scene_.chunk_row_keys;
-      j.chunk_values = values_.data() + i * kBlockTokens * scene_.chunk_row_values;
+      j.chunk_keys = keys_.get() + i * kBlockTokens * scene_.chunk_row_keys;
+      j.chunk_values = values_.get() + i * kBlockTokens * scene_.chunk_row_values;
       j.key_token_stride = static_cast<int64_t>(scene_.chunk_row_keys);
       j.key_head_stride = s.shape.key_dim;
       j.value_token_stride = static_cast<int64_t>(scene_.chunk_row_values);
       j.value_head_stride = s.shape.value_dim;
-      j.votes = votes_.data() + size_t{i} * s.n_heads * PackScene::kVoteRing;
+      j.votes = votes_.get() + size_t{i} * s.n_heads * PackScene::kVoteRing;
       j.vote_head_stride = PackScene::kVoteRing;
       j.vote_first = scene_.vote_first[i];
       j.n_votes = PackScene::kVoteRing;
@@ -311,18 +286,18 @@ class DeviceScene {
   }
   std::vector<HeadTransform> make_transforms() const {
     std::vector<HeadTransform> t;
-    for (uint32_t head = 0; head < scene_.s.n_heads; ++head) t.push_back(scene_.transform(head, matrices_.data()));
+    for (uint32_t head = 0; head < scene_.s.n_heads; ++head) t.push_back(scene_.transform(head, matrices_.get()));
     return t;
   }
 
   const PackScene& scene_;
-  DeviceArray<uint16_t> pages_, keys_, values_;
-  DeviceArray<float> votes_, matrices_;
-  DeviceArray<uint8_t> blocks_;
-  DeviceArray<uint32_t> arrivals_;
-  DeviceArray<unsigned long long> counter_;
-  DeviceArray<cuda::PackJob> jobs_;
-  DeviceArray<HeadTransform> transforms_;
+  DeviceBuffer<uint16_t> pages_, keys_, values_;
+  DeviceBuffer<float> votes_, matrices_;
+  DeviceBuffer<uint8_t> blocks_;
+  DeviceBuffer<uint32_t> arrivals_;
+  DeviceBuffer<unsigned long long> counter_;
+  DeviceBuffer<cuda::PackJob> jobs_;
+  DeviceBuffer<HeadTransform> transforms_;
 };
 
 }  // namespace oscar::test

@@ -35,7 +35,7 @@ struct Setting {
   BlockShape shape;
   uint32_t context, batch, n_new;
   uint32_t n_kv_heads = 8, group = 4, n_sink = 64, n_recent = 256, min_layers = 1;
-  bool dense = false;
+  bool dense = false, invariant = false;
 };
 
 // A cache of one class with every sequence of the same length.
@@ -75,8 +75,9 @@ class Bench {
 
  private:
   cuda::AttendShape shape() const {
-    return {s_.shape, std::min(cuda::kMaxQueries, s_.n_new * s_.group), s_.batch * s_.n_kv_heads};
+    return {s_.shape, std::min(most_queries(), s_.n_new * s_.group), s_.batch * s_.n_kv_heads, s_.invariant};
   }
+  uint32_t most_queries() const { return s_.invariant ? cuda::kInvariantQueries : cuda::kMaxQueries; }
   void make_tables();
   void make_buffers();
   double error_of(uint32_t sequence, uint32_t head, uint32_t layer, const std::vector<float>& out);
@@ -118,9 +119,9 @@ void Bench::make_tables() {
           {static_cast<uint32_t>(at / 64), begin, static_cast<uint16_t>(first), static_cast<uint16_t>(last), 0});
       ++w.n_pages;
     }
-    for (uint32_t r = 0; r < s_.n_new * s_.group; r += cuda::kMaxQueries) {
+    for (uint32_t r = 0; r < s_.n_new * s_.group; r += most_queries()) {
       w.query_begin = r;
-      w.n_queries = std::min(cuda::kMaxQueries, s_.n_new * s_.group - r);
+      w.n_queries = std::min(most_queries(), s_.n_new * s_.group - r);
       sequences_.push_back(w);
     }
   }
@@ -133,8 +134,14 @@ void Bench::make_buffers() {
   const uint32_t n_ctas = cuda::attend_ctas(shape(), n_sm_), n_q_heads = s_.n_kv_heads * s_.group;
   const uint32_t n_rows = s_.batch * s_.n_new, n_segments = static_cast<uint32_t>(sequences_.size()) * s_.n_kv_heads;
   std::vector<cuda::CtaStart> starts(n_ctas);
-  if (!cuda::plan_step(sequences_.data(), static_cast<uint32_t>(sequences_.size()), spans_.data(), s_.n_kv_heads,
-                       n_ctas, cuda::kItemsPerCta, starts.data()))
+  const uint32_t n_sequences = static_cast<uint32_t>(sequences_.size());
+  uint64_t n_items = 0;
+  for (const cuda::SequenceWork& w : sequences_) n_items += uint64_t{w.n_blocks + w.n_pages} * s_.n_kv_heads;
+  const uint64_t n_chunks = cuda::chunk_limit(n_items, n_segments);
+  if (!(s_.invariant ? cuda::plan_step_invariant(sequences_.data(), n_sequences, spans_.data(), s_.n_kv_heads, n_ctas,
+                                                 n_chunks, starts.data())
+                     : cuda::plan_step(sequences_.data(), n_sequences, spans_.data(), s_.n_kv_heads, n_ctas,
+                                       cuda::kItemsPerCta, starts.data())))
     std::exit(1);
   const uint64_t n_block_units = uint64_t{s_.batch} * n_blocks_;
   pool_ = std::make_unique<DeviceBuffer<uint8_t>>(n_block_units * block_unit_ + n_pages_ * page_unit_);
@@ -144,7 +151,8 @@ void Bench::make_buffers() {
   fill_bf16_queries(q_->get(), q_->size(), 1);
   out_ = std::make_unique<DeviceBuffer<float>>(uint64_t{n_rows} * n_q_heads * s_.shape.value_dim);
   mapped_ = std::make_unique<DeviceBuffer<float>>(uint64_t{n_rows} * n_q_heads * s_.shape.key_dim);
-  workspace_ = std::make_unique<DeviceBuffer<uint8_t>>(cuda::attend_workspace_bytes(shape(), n_sm_, n_segments));
+  workspace_ = std::make_unique<DeviceBuffer<uint8_t>>(
+      cuda::attend_workspace_bytes(shape(), n_sm_, n_segments, n_chunks));
   workspace_->fill(0);
   device_spans_ = std::make_unique<DeviceBuffer<cuda::SpanEntry>>(spans_);
   device_sequences_ = std::make_unique<DeviceBuffer<cuda::SequenceWork>>(sequences_);
@@ -286,6 +294,11 @@ std::vector<Setting> settings(bool all) {
   dense.dense = true;
   list.push_back(dense);
   list.push_back({"2bit", two, 102400, 4, 1});
+  for (uint32_t batch : {1u, 4u, 16u}) {
+    Setting invariant{"2bit", two, 102400, batch, 1};
+    invariant.invariant = true;
+    list.push_back(invariant);
+  }
   Setting stress{"2bit", two, 102400, 1, 1};
   stress.n_sink = 4;
   stress.n_recent = 32;
@@ -329,11 +342,13 @@ int run(bool all) {
     ok = ok && error <= kTolerance;
     std::printf("{\"bench\":\"gpu_decode\",\"device\":\"%s\",\"profile\":\"%s\",\"key_dim\":%u,\"value_dim\":%u,"
                 "\"q_heads\":%u,\"kv_heads\":%u,\"context\":%u,\"batch\":%u,\"q_len\":%u,\"sink\":%u,\"recent\":%u,"
-                "\"map\":\"%s\",\"layers\":%u,\"mbytes\":%.2f,\"us\":%.2f,\"us_dependent\":%.2f,\"gb_per_s\":%.0f,"
+                "\"map\":\"%s\",\"batch_invariant\":%d,\"layers\":%u,\"mbytes\":%.2f,\"us\":%.2f,\"us_dependent\":%.2f,"
+                "\"gb_per_s\":%.0f,"
                 "\"read_gb_per_s\":%.0f,\"share\":%.3f,\"share_dependent\":%.3f,\"worst_row_error\":%.2e}\n",
                 device.name, s.profile, s.shape.key_dim, s.shape.value_dim, s.n_kv_heads * s.group, s.n_kv_heads,
-                s.context, s.batch, s.n_new, s.n_sink, s.n_recent, s.dense ? "dense" : "hadamard", bench.n_layers(),
-                gb * 1e-3, plain, dependent, gb / plain, rate, gb / plain / rate, gb / dependent / rate, error);
+                s.context, s.batch, s.n_new, s.n_sink, s.n_recent, s.dense ? "dense" : "hadamard", s.invariant,
+                bench.n_layers(), gb * 1e-3, plain, dependent, gb / plain, rate, gb / plain / rate,
+                gb / dependent / rate, error);
     std::fflush(stdout);
   }
   return ok ? 0 : 1;

@@ -1,6 +1,4 @@
-# The CUDA kernels, included where OSCAR_CUDA is ON. Gives the object files ${oscar_cuda_objects}, the interface target
-# oscar_cuda (headers and runtime) and, with OSCAR_BUILD_TESTS, the programs cuda_decode_test, cuda_pack_test,
-# gpu_decode and gpu_pack.
+# The CUDA engine, included where OSCAR_CUDA is ON: adds to ${oscar_objects} and ${oscar_libraries}.
 #
 #   OSCAR_CUDA_ARCHITECTURES   default 90a
 #   OSCAR_CUDA_RACECHECK       for runs under compute-sanitizer --tool racecheck
@@ -54,8 +52,12 @@ file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/cuda)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/instances.inc)
 file(STRINGS ${PROJECT_SOURCE_DIR}/cuda/instances.inc oscar_instances REGEX "^OSCAR_ATTEND\\(")
 set(oscar_cuda_objects "")
-oscar_cuda_object(oscar_cuda_objects ${PROJECT_SOURCE_DIR}/cuda/attend.cu)
-oscar_cuda_object(oscar_cuda_objects ${PROJECT_SOURCE_DIR}/cuda/pack.cu)
+foreach(source attend pack prefill append votes scatter)
+  set(oscar_${source}_objects "")
+  oscar_cuda_object(oscar_${source}_objects ${PROJECT_SOURCE_DIR}/cuda/${source}.cu)
+  list(APPEND oscar_cuda_objects ${oscar_${source}_objects})
+endforeach()
+set(oscar_step_objects ${oscar_append_objects} ${oscar_votes_objects})
 foreach(instance ${oscar_instances})
   string(REGEX REPLACE "^OSCAR_ATTEND\\(([0-9]+), ([0-9]+), ([0-9]+), ([0-9]+), ([0-9]+)\\).*" "attend_\\1x\\2_h\\3_k\\4_v\\5"
     name "${instance}")
@@ -64,40 +66,11 @@ foreach(instance ${oscar_instances})
   oscar_cuda_object(oscar_cuda_objects ${source})
 endforeach()
 
-add_library(oscar_cuda INTERFACE)
-target_include_directories(oscar_cuda SYSTEM INTERFACE ${OSCAR_CUDA_INCLUDE})
-target_link_libraries(oscar_cuda INTERFACE ${OSCAR_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
-
-# Programs that see inside: the engine, and the library's own objects for packing and the oracle.
-function(oscar_cuda_program target)
-  add_executable(${target} ${ARGN} ${oscar_cuda_objects})
-  target_sources(${target} PRIVATE $<TARGET_OBJECTS:oscar_core> ${kernel_objects})
-  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/cuda ${PROJECT_SOURCE_DIR}/src
-    ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/tests/backends ${PROJECT_SOURCE_DIR}/tests/cuda)
-  target_link_libraries(${target} PRIVATE oscar_cuda Eigen3::Eigen)
-endfunction()
-
-if(OSCAR_BUILD_TESTS)
-  oscar_cuda_program(cuda_decode_test ${PROJECT_SOURCE_DIR}/tests/cuda/decode_test.cpp)
-  add_test(NAME cuda.decode COMMAND cuda_decode_test)
-  set_tests_properties(cuda.decode PROPERTIES LABELS cuda SKIP_RETURN_CODE 77)
-endif()
-
-if(OSCAR_BUILD_TESTS)
-  set(oscar_bench_objects "")
-  list(APPEND oscar_nvcc_flags -I${PROJECT_SOURCE_DIR}/tests/cuda
-    -I${PROJECT_SOURCE_DIR}/bench)
-  foreach(source gpu_pool gpu_decode)
-    oscar_cuda_object(oscar_bench_objects ${PROJECT_SOURCE_DIR}/bench/${source}.cu)
-  endforeach()
-  oscar_cuda_program(gpu_decode ${oscar_bench_objects})
-  set_target_properties(gpu_decode PROPERTIES LINKER_LANGUAGE CXX)
-  foreach(program cuda_pack_test gpu_pack)
-    string(REPLACE cuda_pack_test tests/cuda/pack_test.cu source ${program})
-    string(REPLACE gpu_pack bench/gpu_pack.cu source ${source})
-    set(objects "")
-    oscar_cuda_object(objects ${PROJECT_SOURCE_DIR}/${source})
-    oscar_cuda_program(${program} ${objects})
-    set_target_properties(${program} PROPERTIES LINKER_LANGUAGE CXX)
-  endforeach()
-endif()
+# The host's side of the engine, by the ordinary compiler.
+file(GLOB oscar_engine_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/*.cpp)
+add_library(oscar_engine OBJECT ${oscar_engine_sources})
+target_include_directories(oscar_engine PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/cuda ${PROJECT_SOURCE_DIR}/src)
+target_include_directories(oscar_engine SYSTEM PRIVATE ${OSCAR_CUDA_INCLUDE})
+target_compile_options(oscar_engine PRIVATE ${OSCAR_WARNINGS})
+list(APPEND oscar_objects $<TARGET_OBJECTS:oscar_engine> ${oscar_cuda_objects})
+list(APPEND oscar_libraries ${OSCAR_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)

@@ -9,7 +9,9 @@ namespace oscar::cuda {
 #undef OSCAR_ATTEND
 #define OSCAR_ATTEND(dk, dv, h, kp, vp)                                                                                \
   template <>                                                                                                          \
-  const AttendInstance AttendInstances<dk, dv, h, kp, vp>::table[kInstanceSizes][2];
+  const AttendInstance AttendInstances<dk, dv, h, kp, vp>::table[kInstanceSizes][2];                                   \
+  template <>                                                                                                          \
+  const AttendInstance AttendInstances<dk, dv, h, kp, vp>::invariant[2];
 #include "instances.inc"
 #undef OSCAR_ATTEND
 
@@ -18,9 +20,11 @@ namespace {
 struct Row {
   BlockShape shape;
   const AttendInstance (*table)[2];
+  const AttendInstance* invariant;
 };
 
-#define OSCAR_ATTEND(dk, dv, h, kp, vp) {{dk, dv, h, kp, vp}, AttendInstances<dk, dv, h, kp, vp>::table},
+#define OSCAR_ATTEND(dk, dv, h, kp, vp)                                                                                \
+  {{dk, dv, h, kp, vp}, AttendInstances<dk, dv, h, kp, vp>::table, AttendInstances<dk, dv, h, kp, vp>::invariant},
 const Row kRows[] = {
 #include "instances.inc"
 };
@@ -37,11 +41,12 @@ BlockShape canonical(const BlockShape& shape) {
 constexpr uint32_t kManySegments = 32;
 
 const AttendInstance* find(const AttendShape& shape) {
-  if (shape.max_queries == 0 || shape.max_queries > kMaxQueries) return nullptr;
+  if (shape.max_queries == 0 || shape.max_queries > attend_max_queries(shape)) return nullptr;
   const BlockShape wanted = canonical(shape.block);
   const uint32_t n = shape.max_queries, size = n <= 4 ? 0 : n <= 8 ? 1 : n <= 16 ? 2 : 3;
   for (const Row& row : kRows)
-    if (row.shape == wanted) return &row.table[size][shape.n_segments < kManySegments];
+    if (row.shape == wanted)
+      return &(shape.batch_invariant ? row.invariant : row.table[size])[shape.n_segments < kManySegments];
   return nullptr;
 }
 
@@ -68,16 +73,18 @@ uint32_t attend_ctas(const AttendShape& shape, uint32_t n_multiprocessors) {
   return instance ? n_multiprocessors * static_cast<uint32_t>(instance->ctas_per_sm) : 0;
 }
 
-uint64_t attend_workspace_bytes(const AttendShape& shape, uint32_t n_multiprocessors, uint32_t n_segments) {
+uint64_t attend_workspace_bytes(const AttendShape& shape, uint32_t n_multiprocessors, uint32_t n_segments,
+                                uint64_t n_chunks) {
   const AttendInstance* instance = find(shape);
   if (!instance) return 0;
-  return counter_bytes(n_segments) + instance->partial_bytes_per_cta * attend_ctas(shape, n_multiprocessors);
+  const uint64_t n_places = shape.batch_invariant ? n_chunks : 4 * uint64_t{attend_ctas(shape, n_multiprocessors)};
+  return counter_bytes(n_segments) + instance->partial_bytes * n_places;
 }
 
 cudaError_t attend_prepare() {
   for (const Row& row : kRows)
-    for (int i = 0; i < 2 * kInstanceSizes; ++i) {
-      const AttendInstance& instance = row.table[i / 2][i % 2];
+    for (int i = 0; i < 2 * kInstanceSizes + 2; ++i) {
+      const AttendInstance& instance = (i / 2 < kInstanceSizes ? row.table[i / 2] : row.invariant)[i % 2];
       const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(instance.kernel),
                                                      cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                      instance.shared_bytes);

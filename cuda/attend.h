@@ -32,7 +32,7 @@ struct AttendArgs {
   uint64_t block_offset, page_offset;  // bytes: of this layer's KV head 0 inside a unit of blocks (of pages)
   const SpanEntry* spans;
   const SequenceWork* sequences;
-  const CtaStart* starts;  // [attend_ctas]
+  const CtaStart* starts;  // [attend_ctas], of the plan function that the shape asks for
   uint32_t n_kv_heads, group;
   uint32_t n_rows;  // rows of the step's tensors, for the launch of a dense query map
 
@@ -54,9 +54,17 @@ struct AttendArgs {
 // What the kernel is chosen by: known when a launch is captured, the same at every replay.
 struct AttendShape {
   BlockShape block;
-  uint32_t max_queries;  // of any sequence: rows of one KV head, <= kMaxQueries
+  uint32_t max_queries;  // of any sequence: rows of one KV head, <= attend_max_queries
   uint32_t n_segments;   // about: sequences with items * KV heads. Many: one CTA an SM; few: two, which balance better
+  // A row's bits depend on nothing beside it: kernels of one arithmetic for all shapes of a profile, plans from
+  // plan_step_invariant.
+  bool batch_invariant = false;
 };
+
+// Rows that a segment of the step may have. Longer steps are several segments over the same spans.
+constexpr uint32_t attend_max_queries(const AttendShape& shape) {
+  return shape.batch_invariant ? kInvariantQueries : kMaxQueries;
+}
 
 // Whether a kernel for this shape was built.
 bool attend_serves(const AttendShape& shape);
@@ -64,8 +72,10 @@ bool attend_serves(const AttendShape& shape);
 // CTAs of a launch (the size of `starts`), on a device with n_multiprocessors.
 uint32_t attend_ctas(const AttendShape& shape, uint32_t n_multiprocessors);
 
-// Counters first, then partial results: bounded by the number of CTAs, not by the batch.
-uint64_t attend_workspace_bytes(const AttendShape& shape, uint32_t n_multiprocessors, uint32_t n_segments);
+// Counters first, then partial results: as many as CTAs can have, or batch-invariant as there are chunks (n_chunks: the
+// most that plan_step_invariant may make; see chunk_limit).
+uint64_t attend_workspace_bytes(const AttendShape& shape, uint32_t n_multiprocessors, uint32_t n_segments,
+                                uint64_t n_chunks = 0);
 
 // Raises the shared-memory limits of all kernels on the current device. Once per device.
 cudaError_t attend_prepare();

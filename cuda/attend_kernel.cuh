@@ -1,14 +1,14 @@
 // Decode attention straight from the codes: out = softmax(q K^T) V for all sequences and KV heads of one layer.
 //
 // Grid: one persistent CTA per place (1 or 2 an SM), 8 consumer warps and a producer warp. The items of the step (blocks
-// and pages, step_plan.h) are cut in equal ranges, one a CTA. The producer fetches blocks with one bulk copy each, pages
+// and pages, step_plan.h) are cut in ranges, one a CTA. The producer fetches blocks with one bulk copy each, pages
 // in pieces of 16 bytes, into a ring; a warp group of 2 kTiles warps takes an item, each warp half a block for 8 rows. At
 // the end of a part of a segment the warps merge (merge_warps.cuh), at the end of a segment the CTAs (merge_ctas.cuh).
 //
 // Shared memory: config.cuh. Bytes moved: every block and page once (D = 128, h = 4: 8864 B per 128 tokens and KV head),
 // and up to 4 KB of partial results per CTA and segment. Bound by memory from about 200 items a CTA on (90 % of the read
 // rate of an H100); below that by the uneven ends of the CTAs, a prologue and two merges (bench/results).
-// Registers: 104 (208) for consumers at two (one) CTAs an SM.
+// Registers: 96 or 104 (208) for consumers at two (one) CTAs an SM.
 #pragma once
 #include "block.cuh"
 #include "merge_ctas.cuh"
@@ -86,7 +86,7 @@ __device__ __forceinline__ void produce(const SharedMemory<C>& shared, const Att
       waited = true;
       const uint64_t source = __shfl_sync(~0u, reinterpret_cast<uint64_t>(mine.source), n % 32);
       copy_page<P>(shared.stage(s), reinterpret_cast<const uint8_t*>(source), limits);
-      barrier_await_copies(shared.full() + s);
+      barrier_arrive_after_copies(shared.full() + s);
       __syncwarp();
       if (lane == n % 32) {
         shared.spans()[s] = mine.span;
@@ -96,6 +96,7 @@ __device__ __forceinline__ void produce(const SharedMemory<C>& shared, const Att
       shared.spans()[s] = mine.span;
       barrier_arrive_expect(shared.full() + s, P::kLayout.bytes);
       bulk_copy(shared.stage(s), mine.source, P::kLayout.bytes, shared.full() + s);
+      barrier_arrive(shared.full() + s, C::kFullArrivals - 1);
     }
     if (++s == C::kStages) s = 0, parity ^= 1;
   }
@@ -179,6 +180,67 @@ __device__ __forceinline__ void consume(const SharedMemory<C>& shared, const War
   }
 }
 
+// Items [item, last) of a segment, by a CTA that begins at item `begin`: a partial result of its blocks and one of its
+// pages.
+template <class C>
+__device__ __forceinline__ void attend_parts(const SharedMemory<C>& shared, const WarpRole& role, const Segment& g,
+                                             uint32_t item, uint32_t last, uint32_t begin, const RowView& row,
+                                             const Softcap& softcap, bool has_rows, const Partials<C>& partials) {
+  const uint32_t first_cta = g.cta_of(g.begin), middle = min(max(g.middle(), item), last);
+  const int n_queries = static_cast<int>(g.seq.n_queries);
+  const bool has_blocks = item < middle, has_pages = middle < last;
+  if (has_blocks) {
+    State<C::P::kDv> s;
+    consume<C, false>(shared, role, item - begin, middle - begin, row, softcap, has_rows, s);
+    store_state(shared, s, role.warp);  // no warp waits for another here: pages follow
+  }
+  State<C::P::kDv> s;
+  if (has_pages) consume<C, true>(shared, role, middle - begin, last - begin, row, softcap, has_rows, s);
+  sync_threads_of_barrier_1<C::kConsumers>();
+  if (has_blocks) {
+    reduce_states(shared, role.warp, n_queries, partials, Partials<C>::place(blockIdx.x, first_cta, 0));
+    sync_threads_of_barrier_1<C::kConsumers>();
+  }
+  if (has_pages) {
+    store_state(shared, s, role.warp);
+    sync_threads_of_barrier_1<C::kConsumers>();
+    reduce_states(shared, role.warp, n_queries, partials, Partials<C>::place(blockIdx.x, first_cta, 1));
+    sync_threads_of_barrier_1<C::kConsumers>();
+  }
+}
+
+// The same where item and last are ends of chunks: a partial result a chunk, whose bits come from the chunk alone. Item
+// k of a chunk goes to the k-th group after the one that takes item 0. `n`: chunks that the CTA has had; returns how
+// many more it has now.
+template <class C>
+__device__ __forceinline__ uint32_t attend_chunks(const SharedMemory<C>& shared, const WarpRole& role, Segment& g,
+                                                  uint32_t item, uint32_t last, uint32_t begin, const RowView& row,
+                                                  const Softcap& softcap, bool has_rows, const Partials<C>& partials,
+                                                  uint32_t first_chunk, uint32_t n) {
+  const int n_queries = static_cast<int>(g.seq.n_queries);
+  const uint32_t n_before = item < g.middle() ? (item - g.begin) / kChunkItems
+                                              : n_chunks(g.seq.n_blocks) + (item - g.middle()) / kChunkItems;
+  g.first_chunk = first_chunk + n - n_before;
+  const uint32_t first = n;
+  uint32_t first_group = 0;  // of the chunk before
+  for (; item < last; ++n) {
+    const bool are_pages = item >= g.middle();
+    const uint32_t to = min(item + kChunkItems, are_pages ? g.end() : g.middle());
+    State<C::P::kDv> s;
+    if (are_pages)
+      consume<C, true>(shared, role, item - begin, to - begin, row, softcap, has_rows, s);
+    else
+      consume<C, false>(shared, role, item - begin, to - begin, row, softcap, has_rows, s);
+    if (n > first) reduce_chunk(shared, role.warp, n_queries, partials, first_chunk + n - 1, n - 1, first_group);
+    store_chunk(shared, s, role.warp, n);
+    first_group = (item - begin) % C::kGroups;
+    item = to;
+  }
+  reduce_chunk(shared, role.warp, n_queries, partials, first_chunk + n - 1, n - 1, first_group);
+  sync_threads_of_barrier_1<C::kConsumers>();
+  return n - first;
+}
+
 template <class C>
 __device__ __forceinline__ void consume_segments(const SharedMemory<C>& shared, const AttendArgs& args,
                                                  const CtaStart& start, uint32_t begin, uint32_t end) {
@@ -187,7 +249,8 @@ __device__ __forceinline__ void consume_segments(const SharedMemory<C>& shared, 
   const WarpRole role{warp, warp / C::kGroupWarps, sub / 2, sub % 2};
   const Softcap softcap{args.softcap > 0.0f ? 2.0f / args.softcap : 0.0f, args.softcap * kLog2e};
   const Partials<C> partials = partials_of<C>(args);
-  Segment g{start.sequence, start.index, 0, 0, start.n_items, start.n_active};
+  Segment g{start.sequence, start.index, 0, 0, start.n_items, start.n_active, 0};
+  [[maybe_unused]] uint32_t n = 0;  // chunks so far
   for (uint32_t item = begin; item < end;) {
     uint32_t per_head = g.seq.n_blocks + g.seq.n_pages;
     while (item - g.seq.item_begin >= per_head * args.n_kv_heads) {
@@ -200,29 +263,14 @@ __device__ __forceinline__ void consume_segments(const SharedMemory<C>& shared, 
     sync_threads_of_barrier_1<C::kConsumers>();
     const RowView row = row_view<C>(args, g.seq, role.tile);
     const bool has_rows = role.tile * C::kTileRows < static_cast<int>(g.seq.n_queries);
-    const uint32_t first_cta = g.cta_of(g.begin);
-    const uint32_t middle = min(max(g.middle(), item), min(g.end(), end)), last = min(g.end(), end);
-    const int n_queries = static_cast<int>(g.seq.n_queries);
-    const bool has_blocks = item < middle, has_pages = middle < last;
-    if (has_blocks) {
-      State<P::kDv> s;
-      consume<C, false>(shared, role, item - begin, middle - begin, row, softcap, has_rows, s);
-      store_state(shared, s, warp);  // no warp waits for another here: pages follow
-    }
-    State<P::kDv> s;
-    if (has_pages) consume<C, true>(shared, role, middle - begin, last - begin, row, softcap, has_rows, s);
-    sync_threads_of_barrier_1<C::kConsumers>();
-    if (has_blocks) {
-      reduce_states(shared, warp, n_queries, partials, Partials<C>::place(blockIdx.x, first_cta, 0));
-      sync_threads_of_barrier_1<C::kConsumers>();
-    }
-    if (has_pages) {
-      store_state(shared, s, warp);
-      sync_threads_of_barrier_1<C::kConsumers>();
-      reduce_states(shared, warp, n_queries, partials, Partials<C>::place(blockIdx.x, first_cta, 1));
-      sync_threads_of_barrier_1<C::kConsumers>();
-    }
-    finish_segment<C>(shared, args, g, warp, partials);
+    const uint32_t last = min(g.end(), end);
+    uint32_t n_own = 1;
+    if constexpr (C::kInvariant)
+      n += n_own = attend_chunks(shared, role, g, item, last, begin, row, softcap, has_rows, partials,
+                                 start.first_chunk, n);
+    else
+      attend_parts(shared, role, g, item, last, begin, row, softcap, has_rows, partials);
+    finish_segment<C>(shared, args, g, warp, partials, n_own);
     item = last;
   }
 }
@@ -234,18 +282,18 @@ __global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm) attend_kernel(cons
   launch_dependents();
   const CtaStart& start = args.starts[blockIdx.x];
   const bool is_producer = threadIdx.x / 32 == C::kWarps;
-  const bool has_items = blockIdx.x < start.n_active;
   if (is_producer) {
     const uint32_t lane = threadIdx.x & 31;
     for (int s = lane; s < C::kStages; s += 32) {
-      barrier_init(shared.full() + s, 1);
+      barrier_init(shared.full() + s, C::kFullArrivals);
       barrier_init(shared.empty() + s, C::kGroupWarps * (C::kEveryLaneArrives ? 32 : 1));
     }
+    if (static_cast<int>(lane) < C::kChunkBarriers)
+      barrier_init(shared.chunk_barriers() + lane, C::kWarps * (C::kEveryLaneArrives ? 32 : 1));
     barrier_init_fence();
   }
   __syncthreads();
-  const uint32_t begin = has_items ? item_cut(blockIdx.x, start.n_items, start.n_active) : 0;
-  const uint32_t end = has_items ? item_cut(blockIdx.x + 1, start.n_items, start.n_active) : 0;
+  const uint32_t begin = start.first_item, end = blockIdx.x < start.n_active ? start.last_item : begin;
   if (threadIdx.x >= C::kConsumers) {
     give_registers<C::kProducerRegisters>();
     if (is_producer) {

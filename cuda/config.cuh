@@ -26,17 +26,25 @@ struct StageSpan {
 
 constexpr int larger_of(int a, int b) { return a > b ? a : b; }
 
-template <class P_, int kTiles_, int kSets_, int kCtasPerSm_>
+template <class P_, int kTiles_, int kSets_, int kCtasPerSm_, bool kInvariant_ = false>
 struct Config {
   using P = P_;
+  static constexpr bool kInvariant = kInvariant_;  // for plan_step_invariant
   static constexpr int kTiles = kTiles_, kSets = kSets_, kCtasPerSm = kCtasPerSm_;
   static constexpr int kWarps = 8, kConsumers = kWarps * 32, kThreads = kConsumers + 128;
-  // Registers move from the producer's group of four warps, of which one works, to the consumers.
-  static constexpr int kConsumerRegisters = kCtasPerSm == 2 ? 104 : 208, kProducerRegisters = 32;
+  // Registers move from the producer's group of four warps, of which one works, to the consumers. A spill in the
+  // producer's loop costs 2 us at two CTAs an SM (H100, 100K tokens) and 5 % at one (16 times that); but the consumers
+  // of a whole tile of rows, and batch-invariant ones, need theirs more.
+  static constexpr bool kFewRegisters = kCtasPerSm == 2 && (kSets == 1 || kInvariant);
+  static constexpr int kConsumerRegisters = kCtasPerSm == 1 ? 208 : kFewRegisters ? 104 : 96;
+  static constexpr int kProducerRegisters = kCtasPerSm == 1 ? 80 : kFewRegisters ? 32 : 48;
   // A CTA is launched with equal shares for all its threads, in steps of 8; what it has then is all it can move. Asking
   // for more waits for ever.
   static constexpr int kLaunchRegisters = 65536 / (kCtasPerSm * kThreads) / 8 * 8;
   static_assert(kWarps * kConsumerRegisters + 4 * kProducerRegisters <= (kWarps + 4) * kLaunchRegisters);
+  // Arrivals that fill a stage: of a page, one after each lane's copies and one for the span. Of a block, one lane
+  // makes them all.
+  static constexpr uint32_t kFullArrivals = 33;
   // Arrivals that free a stage: one lane of each warp, after the warp has synchronised. compute-sanitizer's racecheck does
   // not follow that, so for it every lane arrives.
 #ifdef OSCAR_RACECHECK
@@ -58,9 +66,18 @@ struct Config {
   static constexpr int kColumnBytes = 2 * 16 + 8;
   static constexpr int kMergeBytes = larger_of((2 * kRows + kWarps * kDenseRows) * P::kDv * 4,
                                                2 * 1024 * 4 + kConsumers * kColumnBytes);
-  static constexpr int kReduce = larger_of(kWarps * kWarpBytes, kMergeBytes);
+  // Batch-invariant merge: two sums of kRows rows and kChunkParts partial columns of each.
+  static constexpr int kChunkParts = 2, kColumns = kRows * P::kDv / 4;
+  static constexpr int kChunkMergeBytes = kInvariant ? 2 * kRows * P::kDv * 4 + kChunkParts * kColumns * kColumnBytes
+                                                     : 0;
+  // And of a chunk's warps, two chunks at a time: float2 out[Dv / 8][kTileRows * 4], {largest, sum}[kTileRows].
+  static_assert(!kInvariant || (kTiles == 1 && kTileRows == kInvariantQueries));
+  static constexpr int kChunkSums = P::kDv / 8 * kTileRows * 4, kChunkWarpBytes = (kChunkSums + kTileRows) * 8;
+  static constexpr int kChunkBarriers = kInvariant ? 4 : 0;
+  static_assert(!kInvariant || 2 * kChunkWarpBytes <= kWarpBytes);
+  static constexpr int kReduce = larger_of(kWarps * kWarpBytes, larger_of(kMergeBytes, kChunkMergeBytes));
 
-  static constexpr int kFixed = kReduce + static_cast<int>(sizeof(Queries)) + kRows * 4 + 16;
+  static constexpr int kFixed = kReduce + static_cast<int>(sizeof(Queries)) + kRows * 4 + kChunkBarriers * 8 + 16;
   static constexpr int kStageTotal = P::kStage + 2 * 8 + static_cast<int>(sizeof(StageSpan));
   // 228 KB an SM, 1 KB of it for the system per CTA; 227 KB at most a CTA.
   static constexpr int kAvailable = kCtasPerSm == 2 ? 115200 : 232448;
@@ -81,7 +98,11 @@ struct SharedMemory {
   __device__ __forceinline__ float* lse() const { return reinterpret_cast<float*>(&queries() + 1); }
   __device__ __forceinline__ uint64_t* full() const { return reinterpret_cast<uint64_t*>(lse() + C::kRows); }
   __device__ __forceinline__ uint64_t* empty() const { return full() + C::kStages; }
-  __device__ __forceinline__ StageSpan* spans() const { return reinterpret_cast<StageSpan*>(empty() + C::kStages); }
+  // Batch-invariant, of the even and the odd chunks: all warps have stored their states; all have reduced them.
+  __device__ __forceinline__ uint64_t* chunk_barriers() const { return empty() + C::kStages; }
+  __device__ __forceinline__ StageSpan* spans() const {
+    return reinterpret_cast<StageSpan*>(chunk_barriers() + C::kChunkBarriers);
+  }
   __device__ __forceinline__ volatile uint32_t* flag() const {
     return reinterpret_cast<volatile uint32_t*>(spans() + C::kStages);
   }
@@ -94,17 +115,24 @@ struct Segment {
   uint32_t head;   // KV head
   uint32_t begin;  // first item
   uint32_t n_items, n_active;
+  uint32_t first_chunk;  // batch-invariant: number of the segment's first chunk
   __device__ __forceinline__ uint32_t middle() const { return begin + seq.n_blocks; }
   __device__ __forceinline__ uint32_t end() const { return middle() + seq.n_pages; }
   __device__ __forceinline__ uint32_t cta_of(uint32_t item) const { return cta_of_item(item, n_items, n_active); }
 };
 
 // Partial results in the workspace. A CTA has at most one segment that began before it and one that began in it at a
-// time, each with a part over blocks (0) and a part over exact rows (1): four places.
+// time, each with a part over blocks (0) and a part over exact rows (1): four places. Batch-invariant: a place a chunk.
 template <class C>
 struct Partials {
-  float2* sums;  // [4 n_ctas][kRows]: largest, sum
-  float* out;    // [4 n_ctas][kRows][Dv]
+  static constexpr uint64_t kBytes = uint64_t{C::kRows} * (8 + C::P::kDv * 4);
+  uint8_t* base;
+  __device__ __forceinline__ float2* sums(uint64_t place) const {  // [kRows]: largest, sum
+    return reinterpret_cast<float2*>(base + place * kBytes);
+  }
+  __device__ __forceinline__ float* out(uint64_t place) const {  // [kRows][Dv]
+    return reinterpret_cast<float*>(base + place * kBytes + C::kRows * sizeof(float2));
+  }
   static __device__ __forceinline__ uint64_t place(uint32_t cta, uint32_t first_cta, uint32_t part) {
     return (uint64_t{cta} * 2 + (cta == first_cta)) * 2 + part;
   }
@@ -113,15 +141,8 @@ struct Partials {
 OSCAR_HD constexpr uint64_t counter_bytes(uint32_t n_segments) { return (uint64_t{n_segments} * 4 + 255) / 256 * 256; }
 
 template <class C>
-constexpr uint64_t partial_bytes(uint32_t n_ctas) {
-  return uint64_t{n_ctas} * 4 * C::kRows * (8 + C::P::kDv * 4);
-}
-
-template <class C>
 __device__ __forceinline__ Partials<C> partials_of(const AttendArgs& args) {
-  uint8_t* at = static_cast<uint8_t*>(args.workspace) + counter_bytes(args.n_segments);
-  return {reinterpret_cast<float2*>(at),
-          reinterpret_cast<float*>(at + uint64_t{gridDim.x} * 4 * C::kRows * sizeof(float2))};
+  return {static_cast<uint8_t*>(args.workspace) + counter_bytes(args.n_segments)};
 }
 
 }  // namespace oscar::cuda

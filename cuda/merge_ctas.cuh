@@ -1,5 +1,6 @@
-// End of a segment: the CTA that arrives last joins the partial results of all its CTAs, in their order, so that the
-// bits do not depend on who was last. It adds the sink, undoes the value transform and writes output and log-sum-exp.
+// End of a segment: the CTA that arrives last joins the partial results of all its CTAs (chunks), in their order, so
+// that the bits do not depend on who was last. It adds the sink, undoes the value transform and writes output and
+// log-sum-exp.
 //     out = (sum of parts over exact rows + F_v^-1 (sum of parts over blocks)) / denominator
 #pragma once
 #include "config.cuh"
@@ -26,23 +27,40 @@ __device__ __forceinline__ void add_scaled(float4& a, float f, float4 b) {
   a = make_float4(fmaf(f, b.x, a.x), fmaf(f, b.y, a.y), fmaf(f, b.z, a.z), fmaf(f, b.w, a.w));
 }
 
-// Which CTAs have parts of a segment.
+// The partial results of a segment: n[part] of each part, in the order in which they are joined.
 struct Contributors {
-  uint32_t first_cta, last_cta;
-  uint32_t first[2], n[2];  // by part
+  uint32_t n_arrivals;  // that make the segment complete: CTAs, or chunks
+  uint32_t n[2], first[2], extra[2], stride;
+  __device__ __forceinline__ uint64_t place(uint32_t part, uint32_t k) const {
+    return uint64_t{first[part]} + uint64_t{k} * stride + (k == 0 ? extra[part] : 0);
+  }
 };
 
+// One partial result of each part from every CTA that has items of it.
+template <class C>
 __device__ __forceinline__ Contributors contributors_of(const Segment& g) {
   Contributors c{};
+  if constexpr (C::kInvariant) {
+    c.stride = 1;
+    c.n[0] = n_chunks(g.seq.n_blocks);
+    c.n[1] = n_chunks(g.seq.n_pages);
+    c.first[0] = g.first_chunk;
+    c.first[1] = g.first_chunk + c.n[0];
+    c.n_arrivals = c.n[0] + c.n[1];
+    return c;
+  }
   const uint32_t begin[2] = {g.begin, g.middle()}, end[2] = {g.middle(), g.end()};
+  const uint32_t first_cta = g.cta_of(g.begin);
+  c.stride = static_cast<uint32_t>(Partials<C>::place(1, 0, 0) - Partials<C>::place(0, 1, 0));
+  c.n_arrivals = g.cta_of(g.end() - 1) - first_cta + 1;
 #pragma unroll
-  for (int part = 0; part < 2; ++part)
+  for (uint32_t part = 0; part < 2; ++part)
     if (end[part] > begin[part]) {
-      c.first[part] = g.cta_of(begin[part]);
-      c.n[part] = g.cta_of(end[part] - 1) - c.first[part] + 1;
+      const uint32_t cta = g.cta_of(begin[part]);
+      c.n[part] = g.cta_of(end[part] - 1) - cta + 1;
+      c.first[part] = static_cast<uint32_t>(Partials<C>::place(cta, cta + 1, part));
+      c.extra[part] = static_cast<uint32_t>(Partials<C>::place(cta, first_cta, part)) - c.first[part];
     }
-  c.first_cta = c.n[0] ? c.first[0] : c.first[1];
-  c.last_cta = c.n[1] ? c.first[1] + c.n[1] - 1 : c.first[0] + c.n[0] - 1;
   return c;
 }
 
@@ -63,9 +81,10 @@ __device__ __forceinline__ Column gather(const Partials<C>& partials, const Cont
       for (uint32_t k = 0; k < kBatch; ++k) {
         const uint32_t n = k0 + k * step;
         const bool exists = n < who.n[part];
-        const uint64_t at = Partials<C>::place(who.first[part] + n, who.first_cta, part) * C::kRows + row;
-        sums[k] = exists ? __ldcg(partials.sums + at) : make_float2(kUnseen, 0.0f);
-        out[k] = exists ? __ldcg(reinterpret_cast<const float4*>(partials.out + at * C::P::kDv) + quad) : float4{};
+        const uint64_t place = who.place(part, n);
+        sums[k] = exists ? __ldcg(partials.sums(place) + row) : make_float2(kUnseen, 0.0f);
+        out[k] = exists ? __ldcg(reinterpret_cast<const float4*>(partials.out(place) + row * C::P::kDv) + quad)
+                        : float4{};
         largest = fmaxf(largest, sums[k].x);
       }
       column.raise(largest);
@@ -96,10 +115,51 @@ __device__ __forceinline__ void finish_column(Column& column, const AttendArgs& 
   reinterpret_cast<float4*>(exact)[x] = column.exact;
 }
 
+// Adds column x of parts first .. n_parts - 1: columns and sums [part][n_columns], in shared memory.
+__device__ __forceinline__ void join_columns(Column& column, const float4* columns, const float2* sums, int n_columns,
+                                             int x, int first, int n_parts) {
+  float largest = column.largest;
+  for (int k = first; k < n_parts; ++k) largest = fmaxf(largest, sums[k * n_columns + x].x);
+  column.raise(largest);
+  for (int k = first; k < n_parts; ++k) {
+    const int at = k * n_columns + x;
+    const float2 other = sums[at];
+    const float share = exp2_approx(other.x - largest);
+    column.sum = fmaf(share, other.y, column.sum);
+    add_scaled(column.packed, share, columns[2 * at]);
+    add_scaled(column.exact, share, columns[2 * at + 1]);
+  }
+}
+
+// Batch-invariant: kChunkParts parts of a column's chunks, however many columns there are, so that the order of all
+// additions is that of the chunks and nothing else.
+template <class C>
+__device__ __forceinline__ void gather_chunks(const SharedMemory<C>& shared, const AttendArgs& args, const Segment& g,
+                                              const Partials<C>& partials, const Contributors& who, float* packed,
+                                              float* exact) {
+  constexpr int kParts = C::kChunkParts;
+  const int n_columns = static_cast<int>(g.seq.n_queries) * (C::P::kDv / 4);
+  float4* columns = reinterpret_cast<float4*>(shared.reduce() + 2 * C::kRows * C::P::kDv * 4);
+  float2* sums = reinterpret_cast<float2*>(columns + 2 * kParts * C::kColumns);
+  for (int at = threadIdx.x; at < kParts * n_columns; at += C::kConsumers) {
+    const Column column = gather(partials, who, at % n_columns, at / n_columns, kParts);
+    columns[2 * at] = column.packed;
+    columns[2 * at + 1] = column.exact;
+    sums[at] = make_float2(column.largest, column.sum);
+  }
+  sync_threads_of_barrier_1<C::kConsumers>();
+  for (int x = threadIdx.x; x < n_columns; x += C::kConsumers) {
+    Column column;
+    join_columns(column, columns, sums, n_columns, x, 0, kParts);
+    finish_column<C>(column, args, g, x, packed, exact, shared.lse());
+  }
+}
+
 template <class C>
 __device__ __forceinline__ void gather_columns(const SharedMemory<C>& shared, const AttendArgs& args, const Segment& g,
                                                const Partials<C>& partials, const Contributors& who, float* packed,
                                                float* exact) {
+  if constexpr (C::kInvariant) return gather_chunks(shared, args, g, partials, who, packed, exact);
   const int tid = threadIdx.x, n_columns = static_cast<int>(g.seq.n_queries) * (C::P::kDv / 4);
   if (n_columns * 2 > C::kConsumers) {
     for (int x = tid; x < n_columns; x += C::kConsumers) {
@@ -121,17 +181,7 @@ __device__ __forceinline__ void gather_columns(const SharedMemory<C>& shared, co
   }
   sync_threads_of_barrier_1<C::kConsumers>();
   if (part > 0) return;
-  float largest = column.largest;
-  for (int k = 1; k < n_parts; ++k) largest = fmaxf(largest, sums[k * n_columns + x].x);
-  column.raise(largest);
-  for (int k = 1; k < n_parts; ++k) {
-    const int at = k * n_columns + x;
-    const float2 other = sums[at];
-    const float share = exp2_approx(other.x - largest);
-    column.sum = fmaf(share, other.y, column.sum);
-    add_scaled(column.packed, share, columns[2 * at]);
-    add_scaled(column.exact, share, columns[2 * at + 1]);
-  }
+  join_columns(column, columns, sums, n_columns, x, 1, n_parts);
   finish_column<C>(column, args, g, x, packed, exact, shared.lse());
 }
 
@@ -197,16 +247,16 @@ __device__ __forceinline__ void write_rows_dense(const AttendArgs& args, const S
   }
 }
 
-// All consumer threads, after reduce_states of every part that this CTA has of the segment.
+// All consumer threads, after reduce_states of everything that this CTA has of the segment: n_own of its arrivals.
 template <class C>
 __device__ __forceinline__ void finish_segment(const SharedMemory<C>& shared, const AttendArgs& args, const Segment& g,
-                                               int warp, const Partials<C>& partials) {
-  const Contributors who = contributors_of(g);
+                                               int warp, const Partials<C>& partials, uint32_t n_own) {
+  const Contributors who = contributors_of<C>(g);
   uint32_t* counter = static_cast<uint32_t*>(args.workspace) + g.index * args.n_kv_heads + g.head;
-  if (who.first_cta != who.last_cta) {
-    if (threadIdx.x == 0) *shared.flag() = atomic_add_acq_rel(counter, 1);
+  if (who.n_arrivals != n_own) {
+    if (threadIdx.x == 0) *shared.flag() = atomic_add_acq_rel(counter, n_own);
     sync_threads_of_barrier_1<C::kConsumers>();
-    if (*shared.flag() != who.last_cta - who.first_cta) return;
+    if (*shared.flag() != who.n_arrivals - n_own) return;
     if (threadIdx.x == 0) *counter = 0;
   }
   const int n_queries = static_cast<int>(g.seq.n_queries);

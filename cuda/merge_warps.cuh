@@ -1,4 +1,5 @@
-// End of a part of a segment in a CTA: the warps of each row tile become one partial result in the workspace.
+// End of a part (or a chunk) of a segment in a CTA: the warps of each row tile become one partial result in the
+// workspace.
 #pragma once
 #include "config.cuh"
 
@@ -47,10 +48,80 @@ __device__ __forceinline__ void reduce_states(const SharedMemory<C>& shared, int
       a = fmaf(share, value[k].x, a);
       b = fmaf(share, value[k].y, b);
     }
-    const uint64_t at = place * C::kRows + row;
-    __stcg(reinterpret_cast<float2*>(partials.out + at * kDv + t * 8 + lane % 4 * 2), make_float2(a, b));
-    if (t == 0 && lane % 4 == 0) __stcg(partials.sums + at, make_float2(largest, total));
+    __stcg(reinterpret_cast<float2*>(partials.out(place) + row * kDv + t * 8 + lane % 4 * 2), make_float2(a, b));
+    if (t == 0 && lane % 4 == 0) __stcg(partials.sums(place) + row, make_float2(largest, total));
   }
+}
+
+// The same for chunks, which end so often that no warp may wait for the others' last item: a warp stores a chunk's
+// state after it has reduced its share of the chunk before, and only waits where it is a whole chunk ahead.
+//
+// n: of the chunk in the CTA. A warp's two sets of rows become one on the way.
+template <class C>
+__device__ __forceinline__ void store_chunk(const SharedMemory<C>& shared, const State<C::P::kDv>& s, int warp,
+                                            uint32_t n) {
+  constexpr int kTiles = C::P::kDv / 8;
+  const int lane = threadIdx.x & 31;
+  const bool upper = lane >= 16;
+  const float largest = fmaxf(s.largest, __shfl_xor_sync(~0u, s.largest, 16)), f = exp2_approx(s.largest - largest);
+  const float offset = quad_sum(s.offset);
+  float sum = quad_sum(s.sum) * f;
+  sum += __shfl_xor_sync(~0u, sum, 16);
+  uint64_t* stored = shared.chunk_barriers() + n % 2;
+  if (n >= 2) barrier_wait(stored + 2, (n / 2 - 1) & 1);
+  float2* mine = reinterpret_cast<float2*>(shared.reduce() + (n % 2 * C::kWarps + warp) * C::kChunkWarpBytes);
+#pragma unroll
+  for (int t = 0; t < kTiles / 2; ++t) {
+    float x[2];
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const float a = (s.out[t][e] + offset) * f, b = (s.out[t + kTiles / 2][e] + offset) * f;
+      x[e] = (upper ? b : a) + __shfl_xor_sync(~0u, upper ? a : b, 16);
+    }
+    mine[(upper ? t + kTiles / 2 : t) * 16 + lane % 16] = make_float2(x[0], x[1]);
+  }
+  if (lane < 16 && lane % 4 == 0) mine[C::kChunkSums + lane / 4] = make_float2(largest, sum);
+  __syncwarp();
+  if (C::kEveryLaneArrives || lane == 0) barrier_arrive(stored);
+}
+
+// first_group: of warps, that took the chunk's first item. The groups are joined in their order from there.
+template <class C>
+__device__ __forceinline__ void reduce_chunk(const SharedMemory<C>& shared, int warp, int n_queries,
+                                             const Partials<C>& partials, uint64_t place, uint32_t n,
+                                             uint32_t first_group) {
+  constexpr int kDv = C::P::kDv;
+  const int lane = threadIdx.x & 31, row = lane / 4 % C::kTileRows;
+  uint64_t* stored = shared.chunk_barriers() + n % 2;
+  const auto states_of = [&](uint32_t w) {
+    return reinterpret_cast<const float2*>(shared.reduce() + (n % 2 * C::kWarps + w) * C::kChunkWarpBytes);
+  };
+  barrier_wait(stored, n / 2 & 1);
+  for (int x = warp; x < kDv / 16; x += C::kWarps) {
+    const int t = x * 2 + lane / 16;
+    float2 part[C::kWarps], value[C::kWarps];
+    float largest = kUnseen;
+#pragma unroll
+    for (uint32_t k = 0; k < C::kWarps; ++k) {
+      const float2* state = states_of((first_group + k / 2) % C::kGroups * 2 + k % 2);
+      part[k] = state[C::kChunkSums + row];
+      value[k] = state[t * 16 + lane % 16];
+      largest = fmaxf(largest, part[k].x);
+    }
+    float total = 0.0f, a = 0.0f, b = 0.0f;
+#pragma unroll
+    for (int k = 0; k < C::kWarps; ++k) {
+      const float share = exp2_approx(part[k].x - largest);
+      total = fmaf(share, part[k].y, total);
+      a = fmaf(share, value[k].x, a);
+      b = fmaf(share, value[k].y, b);
+    }
+    if (row >= n_queries) continue;
+    __stcg(reinterpret_cast<float2*>(partials.out(place) + row * kDv + t * 8 + lane % 4 * 2), make_float2(a, b));
+    if (t == 0 && lane % 4 == 0) __stcg(partials.sums(place) + row, make_float2(largest, total));
+  }
+  __syncwarp();
+  if (C::kEveryLaneArrives || lane == 0) barrier_arrive(stored + 2);
 }
 
 }  // namespace oscar::cuda

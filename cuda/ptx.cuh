@@ -26,6 +26,10 @@ __device__ __forceinline__ void barrier_arrive(uint64_t* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 
+__device__ __forceinline__ void barrier_arrive(uint64_t* barrier, uint32_t arrivals) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+
 // Arrives, and asks the phase to wait for `bytes` more bytes of bulk copies.
 __device__ __forceinline__ void barrier_arrive_expect(uint64_t* barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
@@ -54,9 +58,11 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, uint
 __device__ __forceinline__ void copy_16_async(void* shared, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
 }
-// The barrier's phase also waits for all copies that this thread has started with copy_16_async.
-__device__ __forceinline__ void barrier_await_copies(uint64_t* barrier) {
-  asm volatile("cp.async.mbarrier.arrive.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
+// Arrives once all copies that this thread has started with copy_16_async are done: one of the arrivals that the
+// barrier counts. (Without .noinc the phase would count one more for each such thread, for which synccheck reports an
+// overflow.)
+__device__ __forceinline__ void barrier_arrive_after_copies(uint64_t* barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 
 __device__ __forceinline__ void prefetch_to_l2(const void* global) {

@@ -164,6 +164,7 @@
 %ignore oscar_calibration_destroy;
 %ignore oscar_calibration_save;
 %ignore oscar_last_error;
+%ignore oscar_layer_config_init;
 %ignore oscar_tensor;
 %ignore oscar_allocator;
 %ignore oscar_step_entry;
@@ -195,8 +196,9 @@ struct oscar_calibration {};
 %extend oscar_layer_config {
   // Takes every value from the cache's configuration.
   oscar_layer_config() {
-    constexpr uint32_t d = OSCAR_DEFAULT;
-    return new oscar_layer_config{sizeof(oscar_layer_config), d, d, d, d, d, d, d, d, d, d, 0};
+    auto *layer = new oscar_layer_config;
+    oscar_layer_config_init(layer, sizeof *layer);
+    return layer;
   }
 }
 %array_class(oscar_layer_config, LayerConfigArray);

@@ -16,7 +16,6 @@ import time
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
-import oscar
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
@@ -24,7 +23,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from smollm2 import fidelity, memory, model as smollm2_model, published_oscar, timing
+from smollm2 import fidelity, memory, model as smollm2_model, provenance, published_oscar, timing
 from smollm2.arms import STRESS, LibraryArm, cache_config
 from smollm2.generate import first_difference, generate
 from smollm2.tokenizer import Tokenizer
@@ -239,8 +238,7 @@ def main():
 
     if given.json:
         figures = {
-            "version": oscar.version(),
-            "backend": next(b.name for b in oscar.backends() if b.selected),
+            **provenance.collect(),
             "windows": STRESS,
             "answers": answers,
             "fidelity": quality,

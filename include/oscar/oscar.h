@@ -21,7 +21,11 @@
  *     itself. Calibration objects are immutable and may be shared by caches and threads.
  *   - The library never prints, never aborts the process, and starts no threads.
  *
- * Host-only in this version: tensors must be CPU tensors, and `oscar_stream` must be NULL.
+ * Devices: a cache lives on the CPU or on one CUDA device (oscar_cache_config.device_type), and so do the tensors of its
+ * append, attend and layer calls; calibration, read, scores and merge take CPU tensors. On a device these calls put their
+ * work on the caller's stream and return: neither they nor step_begin wait for it. Calls without a stream (fork, accept,
+ * step_end, read, scores, stats) use that of the cache's latest begin, append or attend, which must still exist; read,
+ * scores and stats wait for it. On the CPU `oscar_stream` is NULL.
  */
 #ifndef OSCAR_OSCAR_H
 #define OSCAR_OSCAR_H
@@ -60,7 +64,8 @@ enum oscar_status_enum {
   OSCAR_E_UNSUPPORTED = -6, /* understood, and not served; the text says why */
   OSCAR_E_CORRUPT = -7,     /* the bytes given are not what they claim to be */
   OSCAR_E_BACKEND = -8,     /* the backend asked for is unknown or cannot run here */
-  OSCAR_E_INTERNAL = -9     /* a bug in liboscar: please report it */
+  OSCAR_E_INTERNAL = -9,    /* a bug in liboscar: please report it */
+  OSCAR_E_DEVICE = -10      /* the device reported an error; its cache can then only be destroyed */
 };
 
 /* The version "major.minor.patch" of the library that was loaded. Static text, never NULL. */
@@ -98,7 +103,8 @@ enum oscar_device_enum { OSCAR_DEVICE_CPU = 1, OSCAR_DEVICE_CUDA = 2 };
 enum oscar_dtype_code_enum { OSCAR_DTYPE_INT = 0, OSCAR_DTYPE_UINT = 1, OSCAR_DTYPE_FLOAT = 2, OSCAR_DTYPE_BFLOAT = 4 };
 
 /* A borrowed view of the caller's memory; the library keeps no pointer after a call returns. Fixed for ABI 1.
- * An absent optional tensor has data NULL and ndim 0. Strides count elements; all zero means dense, last dim fastest. */
+ * An absent optional tensor has data NULL and ndim 0. Strides count elements; all zero means dense, last dim fastest. Each
+ * stride of an output must step over all that the smaller ones reach: no two of its elements share memory. */
 typedef struct oscar_tensor {
   void *data;
   int32_t device_type; /* oscar_device_enum */
@@ -119,8 +125,8 @@ typedef struct oscar_stream_s *oscar_stream;
 typedef struct oscar_cache oscar_cache;
 typedef struct oscar_calibration oscar_calibration;
 
-/* Ids, not pointers: a stale one is OSCAR_E_NOT_FOUND, never a crash. Sequence 0 is the padding sequence: rows given
- * to it are not stored, their output is 0 and their log-sum-exp -infinity. */
+/* Ids, not pointers: a stale one is OSCAR_E_NOT_FOUND, never a crash, and is not given out again. Sequence 0 is the
+ * padding sequence: rows given to it are not stored, their output is 0 and their log-sum-exp -infinity. */
 typedef uint64_t oscar_seq;
 typedef uint64_t oscar_step;
 
@@ -147,8 +153,8 @@ enum oscar_writer_enum {
   OSCAR_WRITER_SHAPED = 2 /* rounding errors steered to where queries do not look; needs query moments */
 };
 
-/* Geometry and policy of one layer; OSCAR_DEFAULT takes the cache's value. Set every field (0 has its own meaning, e.g.
- * kv_source 0 is layer 0); struct_size of all entries is the same and not less than here. */
+/* Geometry and policy of one layer; OSCAR_DEFAULT takes the cache's value. Start from oscar_layer_config_init: 0 has its
+ * own meaning, e.g. kv_source 0 is layer 0. struct_size of all entries is the same and not less than here. */
 typedef struct oscar_layer_config {
   uint32_t struct_size;
   uint32_t n_q_heads;
@@ -163,6 +169,12 @@ typedef struct oscar_layer_config {
   uint32_t kv_source; /* an earlier layer whose keys and values this one attends to; OSCAR_DEFAULT: its own */
   uint32_t reserved;
 } oscar_layer_config;
+
+/* Writes the entry of a layer that takes everything from the cache.
+ *   layer_out  gets struct_size = size, reserved 0, and OSCAR_DEFAULT in every other field
+ *   size       sizeof(oscar_layer_config)
+ * Errors: INVALID (size). */
+OSCAR_API oscar_status oscar_layer_config_init(oscar_layer_config *layer_out, uint32_t size);
 
 /* What a cache is made for. Start from oscar_cache_config_init. */
 typedef struct oscar_cache_config {
@@ -191,6 +203,9 @@ typedef struct oscar_cache_config {
   const oscar_layer_config *layers;     /* per-layer differences, or NULL */
   const oscar_calibration *calibration; /* borrowed until create returns; NULL: data-free */
   oscar_allocator allocator;
+  uint32_t device_type;             /* oscar_device_enum: where keys and values lie and attention runs; 0: the CPU */
+  int32_t device_id;                /* of a CUDA device: its ordinal */
+  oscar_allocator device_allocator; /* where a device's memory comes from; both NULL: cudaMalloc */
 } oscar_cache_config;
 
 /* Writes the defaults of a named profile.
@@ -284,7 +299,7 @@ typedef struct oscar_cache_stats {
   uint32_t n_open_steps;
   uint32_t reserved;
   uint64_t n_tokens;        /* accepted tokens of all sequences */
-  uint64_t n_packed_tokens; /* of those, tokens that the full-attention layers read from blocks */
+  uint64_t n_packed_tokens; /* summed over sequences: the most tokens that any one layer reads from blocks */
   uint64_t n_blocks;        /* blocks of 128 tokens in use, over all layer classes; shared ones count once */
   uint64_t n_exact_pages;   /* pages of 16 exact rows in use, over all layer classes */
   uint64_t
@@ -349,11 +364,18 @@ typedef struct oscar_step_args {
   uint32_t struct_size;
   uint32_t n_entries; /* each sequence at most once, except 0 */
   const oscar_step_entry *entries;
+  uint32_t is_replay; /* 1: a CUDA graph does the work of the layers, see below; else 0 */
+  uint32_t reserved;
 } oscar_step_args;
 
 /* Begins a step. First packs what has aged past the recent window of its sequences, by accepted length; then reserves
  * every block and page that the pass can need in all layers, or fails having changed nothing. Rows of the step's tensors
  * are the entries' new tokens, one entry after the other: row count = sum of n_new.
+ * CUDA graphs: within a step of at most 128 sure tokens a sequence, the append, attend and layer calls of all layers may be
+ * captured, and the graph launched for this step and for later ones. Those begin with is_replay = 1 and take no append,
+ * attend or layer calls; they must have as many entries with the same n_new, one after the other; which sequences these
+ * are, padding included, and how long, does not matter. With max_open_steps > 1 a graph belongs to the order in which its
+ * step was opened. begin, end, truncate and fork are never captured.
  * Errors: NO_SPACE; NOT_FOUND; STATE (a sequence is in another open step, or no step slot is free); INVALID. */
 OSCAR_API oscar_status oscar_step_begin(oscar_cache *cache, const oscar_step_args *args, oscar_stream stream,
                                         oscar_step *step_out);
@@ -432,7 +454,8 @@ OSCAR_API oscar_status oscar_read(const oscar_cache *cache, oscar_seq seq, uint3
  * received, summed over the query heads of its KV head. A packed token: +infinity where it was refined, else 0. Exact
  * for ever (sinks): 0.
  *   scores_out  [n] F32
- * Errors: NOT_FOUND; INVALID; STATE (this layer's profile makes no choice: n_refined is 0 or 128, or exact storage). */
+ * Errors: NOT_FOUND; INVALID; STATE (this layer's profile makes no choice: n_refined is 0 or 128, or exact storage; or the
+ * window has dropped some of the tokens). */
 OSCAR_API oscar_status oscar_scores(const oscar_cache *cache, oscar_seq seq, uint32_t layer, uint32_t kv_head,
                                     uint64_t first, uint64_t n, const oscar_tensor *scores_out);
 
@@ -442,8 +465,9 @@ OSCAR_API oscar_status oscar_scores(const oscar_cache *cache, oscar_seq seq, uin
  *     lse = log sum_p exp(lse_p),   out = sum_p exp(lse_p - lse) out_p
  *   outs      [n_parts, ..., d]  F32, up to 4 dimensions, dense
  *   lses      [n_parts, ...]     F32, dense
- *   out, lse  the same without the first dimension; lse may be absent. A row whose parts are all empty (-infinity)
- *             gives 0 and -infinity. */
+ *   out, lse  the same without the first dimension, F32, dense; lse may be absent, and is [1] where outs is [n_parts, d]
+ * A row whose parts are all empty (lse -infinity) gives 0 and -infinity. Parts with lse +infinity outweigh all others and
+ * share equally; their row's lse is +infinity. A NaN among the lses makes its row NaN, and no other. */
 OSCAR_API oscar_status oscar_merge(const oscar_tensor *outs, const oscar_tensor *lses, const oscar_tensor *out,
                                    const oscar_tensor *lse, oscar_stream stream);
 

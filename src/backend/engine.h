@@ -123,7 +123,12 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  virtual void upkeep(const Upkeep& jobs) = 0;
+  // Where the following calls put their work: a device's stream; null on the host.
+  virtual void use_stream(void* stream) = 0;
+  // For the step that is about to begin in this slot.
+  virtual void upkeep(uint32_t step_slot, const Upkeep& jobs) = 0;
+  // The step has begun: its view stays as it is until it ends.
+  virtual void open(const StepView& step) = 0;
   // Keys and values of a layer: to pages, and to the step's scratch where they are read from there.
   virtual void append(const StepView& step, uint32_t layer, const TensorView& k, const TensorView& v) = 0;
   // r.scale > 0. `votes`: this attention counts for the choice of refined tokens.
@@ -142,6 +147,10 @@ class Engine {
                       const TensorView& out) const = 0;
   // Elements that were stored as 0 because they were not finite.
   virtual uint64_t n_non_finite() const = 0;
+  // Of what it has taken beside its host memory resource, the arena aside.
+  virtual uint64_t bytes() const = 0;
+  // Part of the host memory resource that is the arena.
+  virtual uint64_t host_arena_bytes() const = 0;
 };
 
 }  // namespace oscar

@@ -28,7 +28,8 @@ EngineSizes::EngineSizes(const EnginePlan& plan) {
   if (step_tokens <= kBlockTokens) return;
   scratch_elements = step_tokens * row_elements;
   // A long entry has more than 128 new tokens and at most `undecided` old ones.
-  chunk_tokens = step_tokens + (step_tokens / kBlockTokens + 1) * undecided;
+  const uint64_t max_long = std::min<uint64_t>(plan.max_sequences, step_tokens / (kBlockTokens + 1));
+  chunk_tokens = step_tokens + max_long * undecided;
 }
 
 }  // namespace oscar

@@ -52,6 +52,7 @@ struct EnginePlan {
   uint32_t max_sequences = 0, max_open_steps = 0, max_step_tokens = 0;
   uint64_t max_tokens = 0;
   bool plain_writer = false;
+  bool batch_invariant = false;
 };
 
 // Sizes that follow from the plan.

@@ -84,7 +84,7 @@ void HostEngine::attend_part(const StepView& step, const Part& p, const AttendRe
         load_row(r.q, e.row + i, first_q + g, c.key_dim, q_.data() + (uint64_t{i} * work.group + g) * c.key_dim);
     if (r.sink_logits)
       for (uint32_t g = 0; g < work.group; ++g) load_row(r.sink_logits, 0, first_q + g, 1, &sinks_[g]);
-    backend_.attend(work, backend_scratch_);
+    backend_.attend(work, backend_scratch_.data);
     for (uint32_t i = 0; i < e.n_new; ++i)
       for (uint32_t g = 0; g < work.group; ++g) {
         const uint64_t row = uint64_t{i} * work.group + g;

@@ -6,7 +6,7 @@
 namespace oscar {
 
 namespace {
-constexpr size_t kScratchAlignment = 64;
+constexpr size_t kScratchAlignment = 64, kArenaAlignment = 4096;
 
 size_t scratch_bytes(const EnginePlan& plan, const EngineSizes& sizes, const Backend& backend) {
   size_t bytes = 0;
@@ -17,12 +17,13 @@ size_t scratch_bytes(const EnginePlan& plan, const EngineSizes& sizes, const Bac
 
 }  // namespace
 
-HostEngine::HostEngine(const EnginePlan& plan, const Calibration& calibration, const Backend& backend, uint8_t* arena,
-                       std::pmr::memory_resource* memory)
-    : plan_(plan), sizes_(plan), calibration_(calibration), backend_(backend), arena_(arena), memory_(memory),
-      transforms_(memory), class_layers_(memory), scratch_(memory), block_spans_(memory), row_spans_(memory),
-      q_(memory), out_(memory), lse_(memory), sinks_(memory), votes_(memory),
-      backend_scratch_bytes_(scratch_bytes(plan, sizes_, backend)) {
+HostEngine::HostEngine(const EnginePlan& plan, const Calibration& calibration, const Backend& backend,
+                       uint64_t arena_bytes, std::pmr::memory_resource* memory)
+    : plan_(plan), sizes_(plan), calibration_(calibration), backend_(backend),
+      arena_(memory, arena_bytes, kArenaAlignment),
+      backend_scratch_(memory, scratch_bytes(plan, sizes_, backend), kScratchAlignment), transforms_(memory),
+      class_layers_(memory), scratch_(memory), block_spans_(memory), row_spans_(memory), q_(memory), out_(memory),
+      lse_(memory), sinks_(memory), votes_(memory) {
   transforms_.resize(plan_.classes.size());
   class_layers_.resize(plan_.classes.size());
   for (size_t c = 0; c < plan_.classes.size(); ++c) {
@@ -49,12 +50,9 @@ HostEngine::HostEngine(const EnginePlan& plan, const Calibration& calibration, c
   lse_.resize(sizes_.group_rows);
   sinks_.resize(sizes_.max_group);
   votes_.resize(sizes_.vote_floats);
-  backend_scratch_ = memory_->allocate(backend_scratch_bytes_, kScratchAlignment);
 }
 
-HostEngine::~HostEngine() { memory_->deallocate(backend_scratch_, backend_scratch_bytes_, kScratchAlignment); }
-
-uint64_t HostEngine::bytes(const EnginePlan& plan, const Backend& backend) {
+uint64_t HostEngine::footprint(const EnginePlan& plan, const Backend& backend) {
   const EngineSizes sizes(plan);
   const uint64_t n_classes = plan.classes.size();
   uint64_t heads = 0, layers = 0;

@@ -16,12 +16,14 @@ namespace oscar {
 class HostEngine final : public Engine {
  public:
   // All of these outlive the engine.
-  HostEngine(const EnginePlan& plan, const Calibration& calibration, const Backend& backend, uint8_t* arena,
+  HostEngine(const EnginePlan& plan, const Calibration& calibration, const Backend& backend, uint64_t arena_bytes,
              std::pmr::memory_resource* memory);
-  ~HostEngine() override;
-  static uint64_t bytes(const EnginePlan& plan, const Backend& backend);
+  // The object and its host memory, the arena aside.
+  static uint64_t footprint(const EnginePlan& plan, const Backend& backend);
 
-  void upkeep(const Upkeep& jobs) override;
+  void use_stream(void*) override {}
+  void upkeep(uint32_t step_slot, const Upkeep& jobs) override;
+  void open(const StepView&) override {}
   void append(const StepView& step, uint32_t layer, const TensorView& k, const TensorView& v) override;
   void attend(const StepView& step, const AttendRequest& r, bool votes) override;
   void pack_chunk(const StepView& step, uint32_t layer) override;
@@ -33,11 +35,25 @@ class HostEngine final : public Engine {
   void scores(const SequenceView& s, uint64_t length, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
               const TensorView& out) const override;
   uint64_t n_non_finite() const override { return n_non_finite_; }
+  uint64_t bytes() const override { return sizeof(HostEngine); }
+  uint64_t host_arena_bytes() const override { return arena_.size; }
 
  private:
   struct RowPointers {
     uint16_t* key;
     uint16_t* value;
+  };
+  // Memory with an owner: not touched before it is used.
+  struct Memory {
+    Memory(std::pmr::memory_resource* from, size_t bytes, size_t aligned)
+        : resource(from), size(bytes), alignment(aligned), data(static_cast<uint8_t*>(from->allocate(bytes, aligned))) {
+    }
+    ~Memory() { resource->deallocate(data, size, alignment); }
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+    std::pmr::memory_resource* resource;
+    size_t size, alignment;
+    uint8_t* data;
   };
   // The new tokens of one layer of a long step, BF16, and the votes of its undecided tokens.
   struct Scratch {
@@ -59,7 +75,7 @@ class HostEngine final : public Engine {
   RowPointers row_at(const LayerClass& c, Unit page, uint32_t head_index, uint64_t token) const;
   RowPointers scratch_row(const StepView& step, const Part& p, uint32_t head, uint64_t row);
   float* chunk_votes(const StepView& step, const Part& p, uint32_t head);
-  uint8_t* data(Unit unit) const { return arena_ + unit * kUnitAlignment; }
+  uint8_t* data(Unit unit) const { return arena_.data + unit * kUnitAlignment; }
   uint8_t* block_at(const LayerClass& c, Unit unit, uint32_t head_index) const {
     return data(unit) + uint64_t{head_index} * c.layout.bytes;
   }
@@ -88,8 +104,7 @@ class HostEngine final : public Engine {
   const EngineSizes sizes_;
   const Calibration& calibration_;
   const Backend& backend_;
-  uint8_t* const arena_;
-  std::pmr::memory_resource* memory_;
+  const Memory arena_, backend_scratch_;
 
   // By class: the transforms by head index, and the layer they belong to.
   std::pmr::vector<std::pmr::vector<const HeadTransform*>> transforms_;
@@ -98,8 +113,6 @@ class HostEngine final : public Engine {
   std::pmr::vector<BlockSpan> block_spans_;
   std::pmr::vector<RowSpan> row_spans_;
   std::pmr::vector<float> q_, out_, lse_, sinks_, votes_;
-  size_t backend_scratch_bytes_ = 0;
-  void* backend_scratch_ = nullptr;
   uint64_t n_non_finite_ = 0;
 };
 

@@ -19,7 +19,7 @@ void HostEngine::pack(uint32_t layer_class, uint32_t head_index, const float* vo
   work.shaped = is_shaped(class_layers_[layer_class][head_index / c.n_kv_heads]);
   work.block = block;
   slot_order(votes, c.layout.h, work.order);
-  backend_.pack(work, backend_scratch_);
+  backend_.pack(work, backend_scratch_.data);
   BlockHeader header;
   std::memcpy(&header, block + c.layout.header, sizeof header);
   n_non_finite_ += header.n_non_finite;
@@ -34,7 +34,7 @@ void HostEngine::count(std::span<const CountJob> jobs) {
   }
 }
 
-void HostEngine::upkeep(const Upkeep& jobs) {
+void HostEngine::upkeep(uint32_t, const Upkeep& jobs) {
   count(jobs.counts);
   for (const PackJob& job : jobs.packs) {
     const LayerClass& c = plan_.classes[job.layer_class];

@@ -43,6 +43,35 @@ Dtype check_dtype(const oscar_tensor& t, const TensorRule& rule) {
               t.dtype_bits, t.dtype_lanes, wanted);
 }
 
+// No two elements of an output may share memory: from the smallest stride on, each must step over all that the smaller
+// ones reach.
+void check_no_overlap(const oscar_tensor& t, const int64_t* stride, const char* name) {
+  const auto reach = [stride](int32_t i) {
+    const uint64_t s = static_cast<uint64_t>(stride[i]);
+    return stride[i] < 0 ? 0 - s : s;
+  };
+  int32_t order[4], n = 0;  // dimensions by stride
+  for (int32_t i = 0; i < t.ndim; ++i) {
+    if (t.shape[i] <= 1) continue;
+    int32_t at = n++;
+    for (; at > 0 && reach(order[at - 1]) > reach(i); --at) order[at] = order[at - 1];
+    order[at] = i;
+  }
+  uint64_t extent = 1;  // elements from the first to the last that the dimensions so far span
+  for (int32_t k = 0; k < n; ++k) {
+    const int32_t i = order[k];
+    if (reach(i) < extent)
+      throw Error(Status::kInvalid,
+                  "%s: stride[%d] is %lld, wanted at least %llu either way: elements of an output must not overlap",
+                  name, i, static_cast<long long>(stride[i]), static_cast<unsigned long long>(extent));
+    uint64_t span;
+    if (__builtin_mul_overflow(static_cast<uint64_t>(t.shape[i]) - 1, reach(i), &span) ||
+        __builtin_add_overflow(extent, span, &extent))
+      throw Error(Status::kInvalid, "%s: stride[%d] is %lld, more than memory can hold", name, i,
+                  static_cast<long long>(stride[i]));
+  }
+}
+
 }  // namespace
 
 void check_struct_size(uint32_t given, size_t known, const char* name) {
@@ -67,15 +96,17 @@ void check_unknown_tail(const void* given, size_t given_size, size_t known, cons
                   given_size, known, i);
 }
 
-TensorView check_tensor(const oscar_tensor& t, const TensorRule& rule) {
+TensorView check_tensor(const oscar_tensor& t, const TensorRule& rule, const Place& place) {
   const char* name = rule.name;
   if (!t.data) {
     if (rule.is_optional && t.ndim == 0) return {};
     throw Error(Status::kInvalid, "%s: data is NULL%s", name, rule.is_optional ? " and ndim is not 0" : "");
   }
-  if (t.device_type != OSCAR_DEVICE_CPU)
-    throw Error(Status::kUnsupported, "%s: device type is %d, this library is built for the CPU (1) only", name,
-                t.device_type);
+  const bool is_there = t.device_type == place.device_type &&
+                        (t.device_type == OSCAR_DEVICE_CPU || t.device_id == place.device_id);
+  if (!is_there)
+    throw Error(Status::kInvalid, "%s: device is {type %d, id %d}, wanted {%d, %d} (type 1: CPU, 2: CUDA)", name,
+                t.device_type, t.device_id, place.device_type, place.device_id);
   const int32_t ndim = static_cast<int32_t>(rule.shape.size());
   if (t.ndim != ndim) throw Error(Status::kInvalid, "%s: ndim is %d, wanted %d", name, t.ndim, ndim);
   for (int32_t i = 0; i < ndim; ++i)
@@ -99,17 +130,17 @@ TensorView check_tensor(const oscar_tensor& t, const TensorRule& rule) {
     if (is_last && t.shape[i] > 1 && stride[i] != 1)
       throw Error(Status::kInvalid, "%s: stride[%d] is %lld, the last dimension must be dense (1)", name, i,
                   static_cast<long long>(stride[i]));
-    if (rule.access == Access::kOut && t.shape[i] > 1 && stride[i] == 0)
-      throw Error(Status::kInvalid, "%s: stride[%d] is 0, output rows would overlap", name, i);
   }
+  if (rule.access == Access::kOut) check_no_overlap(t, stride, name);
   // One dimension is indexed by row or by head, whichever the tensor is about.
   view.row_stride = stride[0];
   view.head_stride = ndim == 1 ? stride[0] : stride[1];
   return view;
 }
 
-void check_stream(oscar_stream stream) {
-  if (stream) throw Error(Status::kUnsupported, "stream is not NULL, this library is built for the CPU only");
+void check_stream(oscar_stream stream, const Place& place) {
+  if (stream && place.device_type == OSCAR_DEVICE_CPU)
+    throw Error(Status::kInvalid, "stream is not NULL, and the CPU has no streams");
 }
 
 }  // namespace oscar::border

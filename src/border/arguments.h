@@ -54,11 +54,16 @@ struct TensorRule {
   Access access = Access::kIn;
   bool is_optional = false;
 };
-TensorView check_tensor(const oscar_tensor& tensor, const TensorRule& rule);
+// Tensors lie in the memory that `place` names.
+struct Place {
+  int32_t device_type = OSCAR_DEVICE_CPU, device_id = 0;
+};
+TensorView check_tensor(const oscar_tensor& tensor, const TensorRule& rule, const Place& place = {});
 
 inline constexpr std::initializer_list<Dtype> kFloats = {Dtype::kF32, Dtype::kF16, Dtype::kBF16};
 inline constexpr std::initializer_list<Dtype> kF32Only = {Dtype::kF32};
 
-void check_stream(oscar_stream stream);
+// Only a device has streams.
+void check_stream(oscar_stream stream, const Place& place = {});
 
 }  // namespace oscar::border

@@ -54,6 +54,7 @@ oscar_cache_config defaults(const Profile& profile) {
   c.max_step_tokens = 2048;
   c.max_tokens = 131072;
   c.capacity_bytes = uint64_t{1} << 30;
+  c.device_type = OSCAR_DEVICE_CPU;
   return c;
 }
 
@@ -65,14 +66,19 @@ bool is_exact(uint32_t storage, const char* where) {
   return storage == OSCAR_STORAGE_EXACT;
 }
 
+// A missing kv_source would read as layer 0.
+void check_layer_size(uint32_t size, const char* name) {
+  if (size < sizeof(oscar_layer_config))
+    throw Error(Status::kInvalid, "%s: struct_size is %u, wanted at least %zu", name, size, sizeof(oscar_layer_config));
+}
+
 // The layer entries are as far apart as their own struct_size says.
 oscar_layer_config layer_at(const oscar_cache_config& c, uint32_t index) {
   const uint32_t size = c.layers->struct_size;
   const auto* bytes = reinterpret_cast<const unsigned char*>(c.layers) + uint64_t{index} * size;
   char name[32];
   std::snprintf(name, sizeof name, "layers[%u]", index);
-  if (size < sizeof(oscar_layer_config))  // a missing kv_source would read as layer 0
-    throw Error(Status::kInvalid, "%s: struct_size is %u, wanted at least %zu", name, size, sizeof(oscar_layer_config));
+  check_layer_size(size, name);
   check_same_size(bytes, size, alignof(oscar_layer_config), name);
   const oscar_layer_config layer = read_struct(reinterpret_cast<const oscar_layer_config*>(bytes), name);
   return layer;
@@ -95,6 +101,21 @@ void apply_layer(LayerConfig& l, const oscar_layer_config& given) {
   l.kv_source = or_default(given.kv_source, l.kv_source);
 }
 
+void check_allocator(const oscar_allocator& allocator, const char* name) {
+  if (!allocator.allocate != !allocator.release)
+    throw Error(Status::kInvalid, "%s: one of allocate and release is NULL, wanted both or none", name);
+}
+
+// 0, of a program that knows no devices, is the CPU.
+Device device_of(const oscar_cache_config& c) {
+  const bool on_cpu = c.device_type == 0 || c.device_type == OSCAR_DEVICE_CPU;
+  if (!on_cpu && c.device_type != OSCAR_DEVICE_CUDA)
+    throw Error(Status::kInvalid, "device_type is %u, allowed: 1 (CPU), 2 (CUDA)", c.device_type);
+  if (c.device_id < 0 || (on_cpu && c.device_id != 0))
+    throw Error(Status::kInvalid, "device_id is %d, wanted: %s", c.device_id, on_cpu ? "0" : "0 or more");
+  return on_cpu ? Device::kCpu : Device::kCuda;
+}
+
 }  // namespace
 
 CacheConfig resolve_config(const oscar_cache_config* given) {
@@ -109,8 +130,8 @@ CacheConfig resolve_config(const oscar_cache_config* given) {
   if (c.n_layer_configs != 0 && c.n_layer_configs != c.n_layers)
     throw Error(Status::kInvalid, "n_layer_configs is %u, allowed: 0 or n_layers = %u", c.n_layer_configs, c.n_layers);
   if (c.n_layer_configs > 0) require(c.layers, "layers");
-  if (!c.allocator.allocate != !c.allocator.release)
-    throw Error(Status::kInvalid, "allocator: one of allocate and release is NULL, wanted both or none");
+  check_allocator(c.allocator, "allocator");
+  check_allocator(c.device_allocator, "device_allocator");
 
   LayerConfig base;
   base.n_q_heads = c.n_q_heads;
@@ -141,24 +162,21 @@ CacheConfig resolve_config(const oscar_cache_config* given) {
   config.capacity_bytes = c.capacity_bytes;
   if (c.calibration) config.calibration = c.calibration->calibration;
   config.allocator = {c.allocator.user, c.allocator.allocate, c.allocator.release};
+  config.device = device_of(c);
+  config.device_id = c.device_id;
+  config.device_allocator = {c.device_allocator.user, c.device_allocator.allocate, c.device_allocator.release};
+  config.batch_invariant = or_default(c.batch_invariant, 0) != 0;
   return config;
 }
 
 namespace {
-
-uint64_t calibration_bytes(const CacheConfig& config) {
-  if (config.calibration) return config.calibration->bytes();
-  std::vector<LayerGeometry> geometry;
-  for (const LayerConfig& l : config.layers) geometry.push_back({l.n_kv_heads, l.key_dim, l.value_dim});
-  return Calibration::data_free(geometry).bytes();
-}
 
 void fill_report(oscar_cache_report& report, const CachePlan& plan, const Backend& backend, uint64_t context) {
   const LayerClass& first = plan.classes[plan.layers[0].layer_class];
   const double elements = static_cast<double>(context) * static_cast<double>(plan.elements_per_token());
   report.served = 1;
   report.bytes_sequences = plan.sequence_bytes(context, 1);
-  report.bytes_fixed = fixed_bytes(plan, backend, calibration_bytes(plan.config));
+  report.bytes_fixed = fixed_bytes(plan, backend, *plan.calibration());
   report.bytes_bf16 = context * plan.elements_per_token() * sizeof(uint16_t);
   report.bits_per_element = elements > 0 ? 8.0 * static_cast<double>(report.bytes_sequences) / elements : 0.0;
   report.block_bytes = first.exact ? 0 : first.layout.bytes;
@@ -188,6 +206,18 @@ oscar_status oscar_cache_config_init(oscar_cache_config* config_out, uint32_t si
     const oscar_cache_config full = defaults(find_profile(profile));
     config_out->struct_size = size;
     write_struct(config_out, full, "config_out");
+  });
+}
+
+oscar_status oscar_layer_config_init(oscar_layer_config* layer_out, uint32_t size) {
+  return guarded("oscar_layer_config_init", [&] {
+    require(layer_out, "layer_out");
+    check_struct_size(size, sizeof *layer_out, "size");
+    check_layer_size(size, "size");
+    constexpr uint32_t d = OSCAR_DEFAULT;
+    const oscar_layer_config full{sizeof full, d, d, d, d, d, d, d, d, d, d, 0};
+    layer_out->struct_size = size;
+    write_struct(layer_out, full, "layer_out");
   });
 }
 

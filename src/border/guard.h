@@ -8,15 +8,13 @@
 
 namespace oscar::border {
 
-static_assert(static_cast<int>(Status::kInvalid) == OSCAR_E_INVALID &&
-              static_cast<int>(Status::kNoMemory) == OSCAR_E_NO_MEMORY &&
-              static_cast<int>(Status::kNoSpace) == OSCAR_E_NO_SPACE &&
-              static_cast<int>(Status::kNotFound) == OSCAR_E_NOT_FOUND &&
-              static_cast<int>(Status::kState) == OSCAR_E_STATE &&
-              static_cast<int>(Status::kUnsupported) == OSCAR_E_UNSUPPORTED &&
-              static_cast<int>(Status::kCorrupt) == OSCAR_E_CORRUPT &&
-              static_cast<int>(Status::kBackend) == OSCAR_E_BACKEND &&
-              static_cast<int>(Status::kInternal) == OSCAR_E_INTERNAL);
+static_assert(
+    static_cast<int>(Status::kInvalid) == OSCAR_E_INVALID && static_cast<int>(Status::kNoMemory) == OSCAR_E_NO_MEMORY &&
+    static_cast<int>(Status::kNoSpace) == OSCAR_E_NO_SPACE &&
+    static_cast<int>(Status::kNotFound) == OSCAR_E_NOT_FOUND && static_cast<int>(Status::kState) == OSCAR_E_STATE &&
+    static_cast<int>(Status::kUnsupported) == OSCAR_E_UNSUPPORTED &&
+    static_cast<int>(Status::kCorrupt) == OSCAR_E_CORRUPT && static_cast<int>(Status::kBackend) == OSCAR_E_BACKEND &&
+    static_cast<int>(Status::kInternal) == OSCAR_E_INTERNAL && static_cast<int>(Status::kDevice) == OSCAR_E_DEVICE);
 
 // Remembers "function: text" for oscar_last_error of this thread.
 void set_last_error(const char* function, const char* text) noexcept;

@@ -1,4 +1,5 @@
 // Read-back, scores, and merging of partial attentions.
+#include <algorithm>
 #include <vector>
 
 #include "attention/merge.h"
@@ -38,11 +39,12 @@ float* check_dense(const oscar_tensor* t, const char* name) {
     throw Error(Status::kInvalid, "%s: dtype code %u, %u bits; wanted: F32", name, t->dtype_code, t->dtype_bits);
   if (reinterpret_cast<uintptr_t>(t->data) % alignof(float) != 0)
     throw Error(Status::kInvalid, "%s: data is not aligned to its 4-byte elements", name);
+  const bool strided = std::any_of(t->stride, t->stride + t->ndim, [](int64_t s) { return s != 0; });
   int64_t step = 1;
   for (int32_t i = t->ndim - 1; i >= 0; --i) {
     if (t->shape[i] < 1)
       throw Error(Status::kInvalid, "%s: shape[%d] is %lld", name, i, static_cast<long long>(t->shape[i]));
-    if (t->stride[i] != 0 && t->shape[i] > 1 && t->stride[i] != step)
+    if (strided && t->shape[i] > 1 && t->stride[i] != step)
       throw Error(Status::kInvalid, "%s: stride[%d] is %lld, wanted a dense tensor (%lld)", name, i,
                   static_cast<long long>(t->stride[i]), static_cast<long long>(step));
     if (__builtin_mul_overflow(step, t->shape[i], &step))
@@ -97,7 +99,9 @@ oscar_status oscar_merge(const oscar_tensor* outs, const oscar_tensor* lses, con
     const std::vector<int64_t> shape(outs->shape, outs->shape + outs->ndim);
     check_shape(lses, "lses", {shape.begin(), shape.end() - 1});
     check_shape(out, "out", {shape.begin() + 1, shape.end()});
+    // A single row has no dimensions left: its lse is one element.
     if (merged_lse && outs->ndim > 2) check_shape(lse, "lse", {shape.begin() + 1, shape.end() - 1});
+    if (merged_lse && outs->ndim == 2) check_shape(lse, "lse", {1});
     size_t n_rows = 1;
     for (size_t i = 1; i + 1 < shape.size(); ++i) n_rows *= static_cast<size_t>(shape[i]);
     merge_partials(parts, part_lses, static_cast<size_t>(shape.front()), n_rows, static_cast<size_t>(shape.back()),

@@ -46,6 +46,7 @@ const char* oscar_status_name(oscar_status status) {
     case OSCAR_E_CORRUPT: return "OSCAR_E_CORRUPT";
     case OSCAR_E_BACKEND: return "OSCAR_E_BACKEND";
     case OSCAR_E_INTERNAL: return "OSCAR_E_INTERNAL";
+    case OSCAR_E_DEVICE: return "OSCAR_E_DEVICE";
     default: return "OSCAR_E_UNKNOWN";
   }
 }

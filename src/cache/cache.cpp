@@ -1,25 +1,14 @@
 #include "cache/cache.h"
 
+#include "backend/device_engine.h"
 #include "backend/host_engine.h"
-
+#include "cache/id.h"
 #include "format/error.h"
 
 namespace oscar {
 
-namespace {
-
-std::shared_ptr<const Calibration> calibration_of(const CacheConfig& config) {
-  if (config.calibration) return config.calibration;
-  std::vector<LayerGeometry> geometry;
-  for (const LayerConfig& l : config.layers) geometry.push_back({l.n_kv_heads, l.key_dim, l.value_dim});
-  return std::make_shared<const Calibration>(Calibration::data_free(geometry));
-}
-
-}  // namespace
-
 Cache::Cache(CachePlan plan, const Backend& backend)
-    : plan_(std::move(plan)), sizes_(plan_), memory_(plan_.config.allocator),
-      calibration_(calibration_of(plan_.config)),
+    : plan_(std::move(plan)), sizes_(plan_), memory_(plan_.config.allocator), calibration_(plan_.calibration()),
       pool_(plan_.pool_units(), plan_.main_kind(), plan_.config.capacity_bytes, &memory_), sequences_(&memory_),
       steps_(&memory_), units_(&memory_), counts_(&memory_), late_counts_(&memory_), packs_(&memory_),
       sides_(&memory_) {
@@ -51,13 +40,16 @@ Cache::Cache(CachePlan plan, const Backend& backend)
   late_counts_.reserve(sizes_.max_entries * n_classes);
   packs_.reserve(sizes_.max_aged_blocks);
   sides_.reserve(sizes_.max_entries * n_classes);
-  engine_ = std::make_unique<HostEngine>(plan_, *calibration_, backend, pool_.arena(), &memory_);
+  if (config.device == Device::kCuda)
+    engine_ = cuda_engine(plan_, *calibration_, backend, config.device_id, config.device_allocator, pool_.arena_bytes(),
+                          &memory_);
+  else
+    engine_ = std::make_unique<HostEngine>(plan_, *calibration_, backend, pool_.arena_bytes(), &memory_);
 }
 
-// An id is slot + (generation << 32); generations start at 1, so no id is 0.
 uint32_t Cache::slot_of(uint64_t seq) const {
-  const uint64_t slot = seq & 0xffffffffu;
-  if (slot == 0 || slot >= sequences_.size() || !sequences_[slot].open || sequences_[slot].generation != seq >> 32)
+  const auto [slot, generation] = SlotId::split(seq, sequences_.size());
+  if (slot == 0 || !sequences_[slot].open || sequences_[slot].generation != generation)
     throw Error(Status::kNotFound, "sequence %#llx does not exist, or no longer", static_cast<unsigned long long>(seq));
   return static_cast<uint32_t>(slot);
 }
@@ -70,8 +62,8 @@ uint32_t Cache::idle_slot_of(uint64_t seq) const {
 }
 
 uint32_t Cache::step_slot(uint64_t step) const {
-  const uint64_t slot = step & 0xffffffffu;
-  if (slot >= steps_.size() || !steps_[slot].open || steps_[slot].generation != step >> 32)
+  const auto [slot, generation] = SlotId::split(step, steps_.size());
+  if (!steps_[slot].open || steps_[slot].generation != generation)
     throw Error(Status::kNotFound, "step %#llx does not exist, or has ended", static_cast<unsigned long long>(step));
   return static_cast<uint32_t>(slot);
 }

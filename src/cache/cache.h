@@ -42,14 +42,16 @@ class Cache {
   void accept(uint64_t seq, uint64_t base, std::span<const uint32_t> indices);
   uint64_t length(uint64_t seq) const { return sequences_[slot_of(seq)].length; }
 
-  uint64_t begin(std::span<const StepRequest> requests);
+  // stream: of the device; null on the host. What has none itself follows the latest begin, append or attend.
+  // is_replay: append and attend are not called for this step, a captured graph does their work.
+  uint64_t begin(std::span<const StepRequest> requests, bool is_replay, void* stream);
   void end(uint64_t step);
   void abort(uint64_t step);
   const Step& step(uint64_t id) const { return steps_[step_slot(id)]; }
 
   // The border has checked layer and shapes against plan() and step(id).
-  void append(uint64_t step, uint32_t layer, const TensorView& k, const TensorView& v);
-  void attend(uint64_t step, const AttendRequest& request);
+  void append(uint64_t step, uint32_t layer, const TensorView& k, const TensorView& v, void* stream);
+  void attend(uint64_t step, const AttendRequest& request, void* stream);
 
   CacheStats stats() const;
   uint64_t capacity() const;
@@ -74,6 +76,7 @@ class Cache {
 
   // ---- steps.cpp
   void check_requests(std::span<const StepRequest> requests) const;
+  void check_replay(std::span<const StepRequest> requests) const;
   void plan_entry(Step& step, const StepEntry& e, std::span<uint64_t> units);
   void reserve_entry(Step& step, const StepEntry& e);
   void note_counting(std::pmr::vector<CountJob>& jobs, uint32_t c, ClassState& s, uint64_t until);

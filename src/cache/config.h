@@ -4,11 +4,14 @@
 #include <memory>
 #include <vector>
 
+#include "backend/device_memory.h"
 #include "format/block.h"
 
 namespace oscar {
 
 class Calibration;
+
+enum class Device : uint32_t { kCpu = 1, kCuda = 2 };  // numbers of DLPack
 
 enum class Writer : uint32_t { kAuto = 0, kPlain = 1, kShaped = 2 };
 
@@ -34,6 +37,10 @@ struct CacheConfig {
   uint64_t max_tokens = 0, capacity_bytes = 0;
   std::shared_ptr<const Calibration> calibration;  // null: data-free
   HostAllocator allocator;
+  Device device = Device::kCpu;
+  int32_t device_id = 0;
+  DeviceAllocator device_allocator;
+  bool batch_invariant = false;
 };
 
 }  // namespace oscar

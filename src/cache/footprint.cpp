@@ -1,11 +1,21 @@
 #include "cache/footprint.h"
 
+#include "backend/device_engine.h"
 #include "backend/host_engine.h"
 #include "cache/cache.h"
 
 namespace oscar {
 
-uint64_t fixed_bytes(const CachePlan& plan, const Backend& backend, uint64_t calibration_bytes) {
+namespace {
+
+uint64_t engine_bytes(const CachePlan& plan, const Backend& backend, const Calibration& calibration) {
+  if (plan.config.device == Device::kCpu) return HostEngine::footprint(plan, backend);
+  return cuda_engine_bytes(plan, calibration, backend, plan.config.device_id);
+}
+
+}  // namespace
+
+uint64_t fixed_bytes(const CachePlan& plan, const Backend& backend, const Calibration& calibration) {
   const EngineSizes sizes(plan);
   const uint64_t n_classes = plan.classes.size(), n_sequences = uint64_t{plan.max_sequences} + 1;
   uint64_t per_sequence = n_classes * sizeof(ClassState);
@@ -17,8 +27,8 @@ uint64_t fixed_bytes(const CachePlan& plan, const Backend& backend, uint64_t cal
   const uint64_t jobs = n_classes * 3 * sizeof(uint64_t) + sizes.max_aged_blocks * sizeof(PackJob) +
                         sizes.max_entries * n_classes * (2 * sizeof(CountJob) + sizeof(SideJob));
   return sizeof(Cache) + n_sequences * sizeof(Sequence) + plan.max_sequences * per_sequence +
-         plan.max_open_steps * (sizeof(Step) + per_step) + jobs + HostEngine::bytes(plan, backend) + calibration_bytes +
-         Pool::bookkeeping_bytes(plan.pool_units(), plan.main_kind(), plan.config.capacity_bytes);
+         plan.max_open_steps * (sizeof(Step) + per_step) + jobs + engine_bytes(plan, backend, calibration) +
+         calibration.bytes() + Pool::bookkeeping_bytes(plan.pool_units(), plan.main_kind(), plan.config.capacity_bytes);
 }
 
 }  // namespace oscar

@@ -4,9 +4,10 @@
 
 #include "backend/backend.h"
 #include "cache/plan.h"
+#include "transform/calibration.h"
 
 namespace oscar {
 
-uint64_t fixed_bytes(const CachePlan& plan, const Backend& backend, uint64_t calibration_bytes);
+uint64_t fixed_bytes(const CachePlan& plan, const Backend& backend, const Calibration& calibration);
 
 }  // namespace oscar

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "backend/host_engine.h"
 #include "cache/cache.h"
 #include "format/error.h"
 
@@ -17,6 +16,12 @@ void check_range(uint64_t first, uint64_t n, uint64_t length) {
                 static_cast<unsigned long long>(n), static_cast<unsigned long long>(length));
 }
 
+void check_kept(const ClassState& s, uint32_t layer, uint64_t first, uint64_t n) {
+  if (n > 0 && first < s.kept_from)
+    throw Error(Status::kState, "the window of layer %u has dropped the tokens before %llu", layer,
+                static_cast<unsigned long long>(s.kept_from));
+}
+
 }  // namespace
 
 CacheStats Cache::stats() const {
@@ -26,17 +31,18 @@ CacheStats Cache::stats() const {
     if (!seq.open) continue;
     ++stats.n_sequences;
     stats.n_tokens += seq.length;
-    bool counted = false;
+    uint64_t most_packed = 0;  // by any one class
     for (size_t c = 0; c < plan_.classes.size(); ++c) {
       const ClassState& s = seq.classes[c];
       tables += s.blocks.size() * sizeof(BlockEntry);
       tables += static_cast<uint64_t>(
                     std::count_if(s.pages.begin(), s.pages.end(), [](Unit u) { return u != kNoUnit; })) *
                 sizeof(Unit);
-      if (plan_.classes[c].exact || plan_.classes[c].window > 0 || counted) continue;
-      for (const BlockEntry& b : s.blocks) stats.n_packed_tokens += b.last - b.first;
-      counted = true;
+      uint64_t packed = 0;
+      for (const BlockEntry& b : s.blocks) packed += b.last - b.first;
+      most_packed = std::max(most_packed, packed);
     }
+    stats.n_packed_tokens += most_packed;
   }
   for (const Step& step : steps_) stats.n_open_steps += step.open;
   for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
@@ -45,7 +51,7 @@ CacheStats Cache::stats() const {
   }
   stats.n_non_finite = engine_->n_non_finite();
   stats.bytes_sequences = pool_.bytes_in_use() + tables;
-  stats.bytes_fixed = sizeof(Cache) + sizeof(HostEngine) + memory_.bytes() - pool_.arena_bytes() +
+  stats.bytes_fixed = sizeof(Cache) + memory_.bytes() - engine_->host_arena_bytes() + engine_->bytes() +
                       calibration_->bytes();
   stats.bytes_slabs = pool_.bytes_in_slabs();
   stats.bytes_free = pool_.bytes_free();
@@ -85,9 +91,7 @@ void Cache::read(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uin
   const Sequence& seq = sequences_[slot_of(id)];
   check_range(first, n, seq.length);
   const ClassState& s = seq.classes[plan_.layers[layer].layer_class];
-  if (n > 0 && first < s.kept_from)
-    throw Error(Status::kState, "the window of layer %u has dropped the tokens before %llu", layer,
-                static_cast<unsigned long long>(s.kept_from));
+  check_kept(s, layer, first, n);
   engine_->read(s.view(), layer, head, first, n, k, v);
 }
 
@@ -98,7 +102,9 @@ void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, u
   if (!class_of(layer).votes)
     throw Error(Status::kState, "layer %u keeps no scores: all or none of its tokens are refined, or it is exact",
                 layer);
-  engine_->scores(seq.classes[plan_.layers[layer].layer_class].view(), seq.length, layer, head, first, n, out);
+  const ClassState& s = seq.classes[plan_.layers[layer].layer_class];
+  check_kept(s, layer, first, n);
+  engine_->scores(s.view(), seq.length, layer, head, first, n, out);
 }
 
 }  // namespace oscar

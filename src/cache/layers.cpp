@@ -43,9 +43,10 @@ void Cache::finish_area(Step& step, uint32_t area) {
       return pack_chunk(step, layer);
 }
 
-void Cache::append(uint64_t id, uint32_t layer, const TensorView& k, const TensorView& v) {
+void Cache::append(uint64_t id, uint32_t layer, const TensorView& k, const TensorView& v, void* stream) {
   Step& step = steps_[step_slot(id)];
   check_append(step, layer);
+  engine_->use_stream(stream);
   const uint32_t area = plan_.layers[layer].scratch;
   if (step.scratch_layer[area] != layer) finish_area(step, area);
   step.scratch_layer[area] = layer;
@@ -53,9 +54,10 @@ void Cache::append(uint64_t id, uint32_t layer, const TensorView& k, const Tenso
   step.progress[layer] = LayerProgress::kAppended;
 }
 
-void Cache::attend(uint64_t id, const AttendRequest& request) {
+void Cache::attend(uint64_t id, const AttendRequest& request, void* stream) {
   Step& step = steps_[step_slot(id)];
   check_attend(step, request.layer);
+  engine_->use_stream(stream);
   AttendRequest r = request;
   if (r.scale == 0.0f) r.scale = 1.0f / std::sqrt(static_cast<float>(class_of(r.layer).key_dim));
   const uint32_t source = plan_.layers[r.layer].kv_source;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/device_engine.h"
 #include "cache/pool.h"
 #include "format/error.h"
 #include "transform/calibration.h"
@@ -99,6 +100,7 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
   max_step_tokens = config.max_step_tokens;
   max_tokens = config.max_tokens;
   plain_writer = config.writer == Writer::kPlain;
+  batch_invariant = config.batch_invariant;
   for (uint32_t i = 0; i < config.layers.size(); ++i) {
     const LayerConfig& l = config.layers[i];
     check_layer(i, l);
@@ -149,10 +151,18 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
       throw Error(Status::kUnsupported, "the shaped writer needs a calibration with query moments; layer %u has none",
                   i);
   }
+  if (config.device == Device::kCuda) cuda_check_plan(*this, config.device_id);
   for (uint32_t dim : {config.layers[0].key_dim, config.layers[0].value_dim})
     if (dim % kDimUnit != 0)
       advice = "head_dim " + std::to_string(dim) + " is stored padded to " + std::to_string(round_up(dim, kDimUnit)) +
                "; the bytes reported include it";
+}
+
+std::shared_ptr<const Calibration> CachePlan::calibration() const {
+  if (config.calibration) return config.calibration;
+  std::vector<LayerGeometry> geometry;
+  for (const LayerConfig& l : config.layers) geometry.push_back({l.n_kv_heads, l.key_dim, l.value_dim});
+  return std::make_shared<const Calibration>(Calibration::data_free(geometry));
 }
 
 std::vector<uint64_t> CachePlan::pool_units() const {

@@ -26,6 +26,8 @@ struct CachePlan : EnginePlan {
   // All bytes of such a sequence: units and table entries.
   uint64_t sequence_bytes(uint64_t n_tokens, uint64_t n_new) const;
   uint64_t elements_per_token() const;
+  // The one given, or the data-free one.
+  std::shared_ptr<const Calibration> calibration() const;
 
   // The first position that the layers of a class must still hold when n_tokens are accepted.
   uint64_t keep_from(const LayerClass& c, uint64_t n_tokens) const;

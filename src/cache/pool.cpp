@@ -9,7 +9,6 @@ namespace oscar {
 
 namespace {
 constexpr uint64_t kSlabTarget = 1u << 18;
-constexpr size_t kArenaAlignment = 4096;
 }  // namespace
 
 uint64_t Pool::slab_bytes(std::span<const uint64_t> unit_bytes, uint32_t main_kind) {
@@ -41,8 +40,8 @@ uint64_t Pool::bookkeeping_bytes(std::span<const uint64_t> unit_bytes, uint32_t 
 
 Pool::Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes,
            std::pmr::memory_resource* memory)
-    : memory_(memory), slab_bytes_(slab_bytes(unit_bytes, main_kind)), kinds_(memory), slabs_(memory),
-      next_free_(memory), references_(memory) {
+    : slab_bytes_(slab_bytes(unit_bytes, main_kind)), kinds_(memory), slabs_(memory), next_free_(memory),
+      references_(memory) {
   kinds_.reserve(unit_bytes.size());
   for (uint64_t bytes : unit_bytes) {
     Kind kind;
@@ -57,11 +56,6 @@ Pool::Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t ca
   next_free_.resize(n_slabs * most_);
   references_.resize(n_slabs * most_, 0);
   for (uint32_t slab = n_slabs_; slab-- > 0;) link(empty_, slab);
-  arena_ = static_cast<uint8_t*>(memory_->allocate(arena_bytes(), kArenaAlignment));
-}
-
-Pool::~Pool() {
-  if (arena_) memory_->deallocate(arena_, arena_bytes(), kArenaAlignment);
 }
 
 void Pool::link(uint32_t& head, uint32_t slab) {

@@ -1,6 +1,6 @@
-// The memory of all sequences: one arena cut into equal slabs. A slab holds units of one kind (the blocks, pages or
-// scores of one layer class) while it holds any; an empty slab returns to all kinds. Units are reference-counted, so
-// that forks share blocks.
+// Who has which memory of the engine's arena. The arena is cut into equal slabs; a slab holds units of one kind (the
+// blocks, pages or scores of one layer class) while it holds any; an empty slab returns to all kinds. Units are
+// reference-counted, so that forks share blocks.
 #pragma once
 #include <cstdint>
 #include <memory_resource>
@@ -24,17 +24,12 @@ class Pool {
 
   Pool(std::span<const uint64_t> unit_bytes, uint32_t main_kind, uint64_t capacity_bytes,
        std::pmr::memory_resource* memory);
-  ~Pool();
-  Pool(const Pool&) = delete;
-  Pool& operator=(const Pool&) = delete;
 
   // Whether counts[kind] more units of every kind can be had, all together.
   bool can_allocate(std::span<const uint64_t> counts) const;
   Unit allocate(uint32_t kind);  // kNoUnit when the pool is full
   void share(Unit unit) { ++references_[number_of(unit)]; }
   void release(Unit unit);
-  bool is_shared(Unit unit) const { return references_[number_of(unit)] > 1; }
-  uint8_t* arena() const { return arena_; }
 
   uint64_t arena_bytes() const { return n_slabs_ * slab_bytes_; }
   uint64_t bytes_in_slabs() const { return (n_slabs_ - n_empty_) * slab_bytes_; }
@@ -72,8 +67,6 @@ class Pool {
   void unlink(uint32_t& head, uint32_t slab);
   void open_slab(uint32_t kind);
 
-  std::pmr::memory_resource* memory_;
-  uint8_t* arena_ = nullptr;
   uint64_t slab_bytes_ = 0;
   uint32_t n_slabs_ = 0, n_empty_ = 0;
   uint32_t most_ = 1;  // units of a slab at most

@@ -27,8 +27,8 @@ struct Sequence {
   explicit Sequence(std::pmr::memory_resource* memory) : classes(memory) {}
 
   std::pmr::vector<ClassState> classes;
-  uint64_t length = 0;  // accepted tokens
-  uint32_t generation = 0;
+  uint64_t length = 0;      // accepted tokens
+  uint64_t generation = 0;  // how often the slot has been opened
   bool open = false;
   bool in_step = false;
 };

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cache/cache.h"
+#include "cache/id.h"
 #include "format/error.h"
 
 namespace oscar {
@@ -30,8 +31,7 @@ uint64_t Cache::open() {
   }
   seq.length = 0;
   seq.open = true;
-  if (++seq.generation == 0) ++seq.generation;  // no id is 0
-  return slot | uint64_t{seq.generation} << 32;
+  return SlotId{slot, ++seq.generation}.join(sequences_.size());
 }
 
 void Cache::release_all(Sequence& seq) {

@@ -17,7 +17,8 @@ struct Step {
       : entries(memory), parts(memory), blocks(memory), progress(memory), scratch_layer(memory) {}
 
   bool open = false;
-  uint32_t slot = 0, generation = 0;
+  uint32_t slot = 0;
+  uint64_t generation = 0;  // how often the slot has been begun
   uint32_t n_rows = 0, max_new = 0;
   std::pmr::vector<StepEntry> entries;
   std::pmr::vector<StepPart> parts;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cache/cache.h"
+#include "cache/id.h"
 #include "format/error.h"
 
 namespace oscar {
@@ -136,8 +137,18 @@ void Cache::place_chunk_votes(Step& step) {
   }
 }
 
-uint64_t Cache::begin(std::span<const StepRequest> requests) {
+// A long step packs what depends on where its sequences stand: it is not the same launches every time.
+void Cache::check_replay(std::span<const StepRequest> requests) const {
+  if (plan_.config.device == Device::kCpu) throw Error(Status::kInvalid, "is_replay is 1, and the CPU has no graphs");
+  for (size_t i = 0; i < requests.size(); ++i)
+    if (requests[i].n_new - requests[i].n_draft > kBlockTokens)
+      throw Error(Status::kUnsupported, "entries[%zu]: %u new tokens; a replayed step may have 128 of a sequence", i,
+                  requests[i].n_new - requests[i].n_draft);
+}
+
+uint64_t Cache::begin(std::span<const StepRequest> requests, bool is_replay, void* stream) {
   check_requests(requests);
+  if (is_replay) check_replay(requests);
   uint32_t slot = 0;
   while (slot < steps_.size() && steps_[slot].open) ++slot;
   if (slot == steps_.size()) throw Error(Status::kState, "all %zu steps are open (max_open_steps)", steps_.size());
@@ -164,7 +175,7 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
                 static_cast<unsigned long long>(pool_.bytes_in_slabs()),
                 static_cast<unsigned long long>(pool_.arena_bytes()));
 
-  std::fill(step.progress.begin(), step.progress.end(), LayerProgress::kWaiting);
+  std::fill(step.progress.begin(), step.progress.end(), is_replay ? LayerProgress::kVoted : LayerProgress::kWaiting);
   std::fill(step.scratch_layer.begin(), step.scratch_layer.end(), kNoLayer);
   counts_.clear();
   late_counts_.clear();
@@ -175,7 +186,8 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
     sequences_[e.slot].in_step = true;
     reserve_entry(step, e);
   }
-  engine_->upkeep({counts_, packs_, late_counts_, sides_});
+  engine_->use_stream(stream);
+  engine_->upkeep(slot, {counts_, packs_, late_counts_, sides_});
   for (const StepEntry& e : step.entries) {
     for (uint32_t i = 0; e.slot != kPaddingSlot && i < plan_.classes.size(); ++i) {
       ClassState& s = state_of(e, i);
@@ -187,9 +199,9 @@ uint64_t Cache::begin(std::span<const StepRequest> requests) {
     }
   }
   place_chunk_votes(step);
+  engine_->open(step.view());
   step.open = true;
-  if (++step.generation == 0) ++step.generation;  // no id is 0
-  return slot | uint64_t{step.generation} << 32;
+  return SlotId{slot, ++step.generation}.join(steps_.size());
 }
 
 void Cache::close_step(Step& step) {

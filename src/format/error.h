@@ -19,6 +19,7 @@ enum class Status : int32_t {
   kCorrupt = -7,
   kBackend = -8,
   kInternal = -9,
+  kDevice = -10,
 };
 
 class Error : public std::exception {

@@ -110,7 +110,7 @@ static void decode(const char *profile, oscar_cache_stats *stats) {
   EXPECT(oscar_seq_open(cache, &seq) == OSCAR_OK);
   for (int first = 0; first < TOKENS; first += CHUNK) {
     const oscar_step_entry entry = {seq, CHUNK, 0};
-    oscar_step_args args = {sizeof args, 1, NULL};
+    oscar_step_args args = {sizeof args, 1, NULL, 0, 0};
     oscar_step step = 0;
     oscar_layer_args call;
     args.entries = &entry;
@@ -149,6 +149,17 @@ static void refusals_say_why(void) {
   oscar_calibration_destroy(NULL);
 }
 
+static void layer_entries_start_at_the_default(void) {
+  oscar_layer_config layer;
+  memset(&layer, 0, sizeof layer);
+  EXPECT(oscar_layer_config_init(&layer, sizeof layer) == OSCAR_OK);
+  EXPECT(layer.struct_size == sizeof layer && layer.reserved == 0);
+  EXPECT(layer.n_q_heads == OSCAR_DEFAULT && layer.n_kv_heads == OSCAR_DEFAULT && layer.key_dim == OSCAR_DEFAULT);
+  EXPECT(layer.value_dim == OSCAR_DEFAULT && layer.window == OSCAR_DEFAULT && layer.storage == OSCAR_DEFAULT);
+  EXPECT(layer.n_refined == OSCAR_DEFAULT && layer.refined_key_bits == OSCAR_DEFAULT);
+  EXPECT(layer.refined_value_bits == OSCAR_DEFAULT && layer.kv_source == OSCAR_DEFAULT);
+}
+
 int main(void) {
   char version[32];
   oscar_cache_stats stats;
@@ -158,6 +169,7 @@ int main(void) {
   EXPECT(strcmp(oscar_version(), version) == 0);
   EXPECT(oscar_abi_version() == OSCAR_ABI_VERSION);
   refusals_say_why();
+  layer_entries_start_at_the_default();
 
   fill(&keys[0][0][0], sizeof keys / sizeof(float));
   fill(&values[0][0][0], sizeof values / sizeof(float));

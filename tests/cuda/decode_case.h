@@ -21,6 +21,21 @@ struct DecodeGeometry {
   float softcap;
 };
 
+// Part of a step: some new tokens of a sequence.
+struct Slice {
+  uint32_t sequence, first, n_new;
+};
+
+// A launch over part of a step: KV heads [first_head, first_head + n_heads), of each `group` query heads from `member`
+// on (n_heads > 1: all). Empty slices: the whole step, padding included.
+struct DecodeLaunch {
+  std::vector<Slice> slices;
+  uint32_t first_head, n_heads, member, group;
+  uint32_t n_split;  // CTAs at most. Odd numbers: the kernel for few segments, two CTAs an SM; even: the one for many
+  bool invariant;
+  cuda::Dtype dtype;
+};
+
 class DecodeCase {
  public:
   DecodeCase(const DecodeGeometry& geometry, Random& random) : g_(geometry) {
@@ -37,11 +52,6 @@ class DecodeCase {
 
   uint32_t n_rows() const { return n_rows_; }
   uint32_t n_q_heads() const { return g_.n_kv_heads * g_.group; }
-  uint32_t max_queries() const {
-    uint32_t most = 0;
-    for (const cuda::SequenceWork& s : sequences_) most = std::max(most, s.n_queries);
-    return most;
-  }
   uint32_t n_items() const {
     uint32_t n = 0;
     for (const cuda::SequenceWork& s : sequences_) n += (s.n_blocks + s.n_pages) * g_.n_kv_heads;
@@ -50,59 +60,60 @@ class DecodeCase {
   const DecodeGeometry& geometry() const { return g_; }
   bool counters_clean() const { return counters_clean_; }  // after run
 
-  // One launch over at most n_split CTAs; out in `dtype`, as bytes. Odd numbers: the kernel for few segments, two CTAs an
-  // SM; even: the one for many.
-  void run(uint32_t n_split, uint32_t n_multiprocessors, cuda::Dtype dtype, std::vector<uint8_t>& out,
-           std::vector<float>& lse) {
-    const cuda::AttendShape shape{g_.shape, max_queries(), n_split % 2 ? 1u : 1u << 20};
-    const uint32_t n_ctas = cuda::attend_ctas(shape, n_multiprocessors),
-                   n_segments = static_cast<uint32_t>(sequences_.size()) * g_.n_kv_heads;
-    std::vector<cuda::CtaStart> starts(n_ctas);
-    n_split = std::min(n_split, n_ctas);
-    if (!cuda::plan_step(sequences_.data(), static_cast<uint32_t>(sequences_.size()), spans_.data(), g_.n_kv_heads,
-                         n_split, 1, starts.data()))
-      std::abort();
-    for (uint32_t c = n_split; c < n_ctas; ++c) {
-      starts[c] = starts[0];  // idle: c >= n_active
+  DecodeLaunch whole(uint32_t n_split, cuda::Dtype dtype = cuda::Dtype::kF32, bool invariant = false) const {
+    return {{}, 0, g_.n_kv_heads, 0, g_.group, n_split, invariant, dtype};
+  }
+
+  // out: [row][query head][dim] of the whole step, as bytes; all bits set where the launch wrote nothing.
+  void run(const DecodeLaunch& launch, uint32_t n_multiprocessors, std::vector<uint8_t>& out, std::vector<float>& lse) {
+    std::vector<cuda::SpanEntry> spans_of_launch = spans_;
+    std::vector<cuda::SequenceWork> works = works_of(launch, spans_of_launch);
+    uint32_t most = 0;
+    uint64_t n_items = 0;
+    for (const cuda::SequenceWork& w : works) {
+      most = std::max(most, w.n_queries);
+      n_items += uint64_t{w.n_blocks + w.n_pages} * launch.n_heads;
     }
-    const uint64_t element = dtype == cuda::Dtype::kF32 ? 4 : 2;
-    DeviceBuffer<uint8_t> pool(pool_), q(q_bytes_), mask(mask_),
-        device_out(n_rows_ * n_q_heads() * g_.shape.value_dim * element);
-    DeviceBuffer<cuda::SpanEntry> spans(spans_);
-    DeviceBuffer<cuda::SequenceWork> sequences(sequences_);
+    const cuda::AttendShape shape{g_.shape, most, launch.n_split % 2 ? 1u : 1u << 20, launch.invariant};
+    const uint32_t n_ctas = cuda::attend_ctas(shape, n_multiprocessors),
+                   n_segments = static_cast<uint32_t>(works.size()) * launch.n_heads;
+    const uint64_t n_chunks = cuda::chunk_limit(n_items, n_segments);
+    std::vector<cuda::CtaStart> starts(n_ctas);
+    const uint32_t n_split = std::min(launch.n_split, n_ctas), n_works = static_cast<uint32_t>(works.size());
+    if (!(launch.invariant ? cuda::plan_step_invariant(works.data(), n_works, spans_of_launch.data(), launch.n_heads,
+                                                       n_split, n_chunks, starts.data())
+                           : cuda::plan_step(works.data(), n_works, spans_of_launch.data(), launch.n_heads, n_split, 1,
+                                             starts.data())))
+      std::abort();
+    for (uint32_t c = n_split; c < n_ctas; ++c) starts[c] = starts[0];  // idle: c >= n_active
+    const uint64_t element = launch.dtype == cuda::Dtype::kF32 ? 4 : 2;
+    const uint32_t first_q = launch.first_head * g_.group + launch.member, dk = g_.shape.key_dim,
+                   dv = g_.shape.value_dim;
+    DeviceBuffer<uint8_t> pool(pool_), q(q_bytes_), mask(mask_), device_out(n_rows_ * n_q_heads() * dv * element);
+    DeviceBuffer<cuda::SpanEntry> spans(spans_of_launch);
+    DeviceBuffer<cuda::SequenceWork> sequences(works);
     DeviceBuffer<cuda::CtaStart> device_starts(starts);
     DeviceBuffer<float> device_lse(n_rows_ * n_q_heads()), sinks(sinks_), query_matrix(query_matrix_),
-        value_matrix(value_matrix_), mapped(uint64_t{n_rows_} * n_q_heads() * g_.shape.key_dim);
-    DeviceBuffer<uint8_t> workspace(cuda::attend_workspace_bytes(shape, n_multiprocessors, n_segments));
+        value_matrix(value_matrix_), mapped(uint64_t{n_rows_} * n_q_heads() * dk);
+    DeviceBuffer<uint8_t> workspace(cuda::attend_workspace_bytes(shape, n_multiprocessors, n_segments, n_chunks));
     device_out.fill(0xff);
     device_lse.fill(0xff);
     mapped.fill(0xff);
     workspace.fill(0xff);
     check_cuda(cudaMemset(workspace.get(), 0, n_segments * 4), "counters");
 
-    const Geometry& s = g_.sequences[0];
-    cuda::AttendArgs a{};
+    cuda::AttendArgs a = numbers_of(launch);
     a.pool = pool.get();
-    a.block_offset = uint64_t{kLayer} * g_.n_kv_heads * layout_.bytes;
-    a.page_offset = uint64_t{kLayer} * g_.n_kv_heads * page_bytes();
     a.spans = spans.get();
     a.sequences = sequences.get();
     a.starts = device_starts.get();
-    a.n_kv_heads = g_.n_kv_heads;
-    a.group = g_.group;
-    a.n_rows = n_rows_;
-    a.q = {q.get(), q_row_stride(), g_.shape.key_dim + 8, g_.q_dtype};
-    a.out = {device_out.get(), int64_t{n_q_heads()} * g_.shape.value_dim, g_.shape.value_dim, dtype};
-    a.lse = device_lse.get();
-    a.lse_row_stride = n_q_heads();
-    a.sink_logits = s.sink_logits ? sinks.get() : nullptr;
-    a.mask = s.tree_mask ? mask.get() : nullptr;
-    a.mask_row_stride = mask_stride_;
-    a.scale = scale_;
-    a.softcap = g_.softcap;
-    a.window = s.window;
-    a.query = {s.map, query_matrix.get()};
-    a.value_inverse = {s.map, value_matrix.get()};
+    a.q.data = q.get() + uint64_t{first_q} * (dk + 8) * q_element();
+    a.out.data = device_out.get() + uint64_t{first_q} * dv * element;
+    a.lse = device_lse.get() + first_q;
+    a.sink_logits = g_.sequences[0].sink_logits ? sinks.get() + first_q : nullptr;
+    a.mask = g_.sequences[0].tree_mask ? mask.get() : nullptr;
+    a.query.matrix = query_matrix.get() + uint64_t{launch.first_head} * dk * dk;
+    a.value_inverse.matrix = value_matrix.get() + uint64_t{launch.first_head} * dv * dv;
     a.workspace = workspace.get();
     a.n_segments = n_segments;
     a.mapped_queries = mapped.get();
@@ -112,6 +123,36 @@ class DecodeCase {
     lse = device_lse.download();
     const std::vector<uint8_t> left = workspace.download();  // the counters must be ready for the next launch
     counters_clean_ = std::all_of(left.begin(), left.begin() + n_segments * 4, [](uint8_t b) { return b == 0; });
+  }
+
+  // An exact row of the pool, key or value: a random one that `sequence` has.
+  struct ExactRow {
+    uint32_t position;
+    uint16_t* elements;
+  };
+  ExactRow exact_row(uint32_t sequence, uint32_t head, bool is_value, Random& random) {
+    const cuda::SequenceWork& w = sequences_[sequence];
+    const cuda::SpanEntry& span = spans_[w.span_begin + w.n_blocks + random.below(w.n_pages)];
+    const uint32_t row = random.between(span.first, span.last - 1u), dk = g_.shape.key_dim, dv = g_.shape.value_dim;
+    uint8_t* page = pool_.data() + uint64_t{span.unit} * 64 + (uint64_t{kLayer} * g_.n_kv_heads + head) * page_bytes();
+    const uint64_t at = is_value ? uint64_t{kPageTokens} * dk + row * dv : uint64_t{row} * dk;
+    return {span.start + row, reinterpret_cast<uint16_t*>(page) + at};
+  }
+
+  uint32_t first_row(uint32_t sequence) const {
+    uint32_t row = 0;
+    for (uint32_t s = 0; s < sequence; ++s) row += g_.sequences[s].n_new;
+    return row;
+  }
+
+  // Whether new token i of the sequence sees the token at `position`.
+  bool sees(uint32_t sequence, uint32_t i, uint32_t position) const {
+    const Geometry& s = g_.sequences[sequence];
+    const uint32_t first = s.n_sinks + s.n_blocks * kBlockTokens + s.n_recent, own = first + i;
+    if (position == own) return true;
+    if (position > own || (s.window && own - position >= s.window)) return false;
+    return !s.tree_mask || position < first ||
+           mask_[(first_row(sequence) + i) * static_cast<uint64_t>(mask_stride_) + position - first];
   }
 
   // The oracle's [row][query head] results; padding rows 0 and minus infinity.
@@ -147,9 +188,66 @@ class DecodeCase {
   static constexpr uint32_t kLayer = 1, kLayers = 3;  // of its class
 
   uint64_t page_bytes() const { return uint64_t{kPageTokens} * (g_.shape.key_dim + g_.shape.value_dim) * 2; }
+  uint64_t q_element() const { return g_.q_dtype == cuda::Dtype::kF32 ? 4 : 2; }
   int64_t q_row_stride() const { return int64_t{n_q_heads()} * (g_.shape.key_dim + 8) + 3; }
 
-  // Cuts (the same for all heads), spans, sequences. Long steps become several works over the same spans.
+  // What a launch is told beside pointers.
+  cuda::AttendArgs numbers_of(const DecodeLaunch& launch) const {
+    const Geometry& s = g_.sequences[0];
+    cuda::AttendArgs a{};
+    a.block_offset = (uint64_t{kLayer} * g_.n_kv_heads + launch.first_head) * layout_.bytes;
+    a.page_offset = (uint64_t{kLayer} * g_.n_kv_heads + launch.first_head) * page_bytes();
+    a.n_kv_heads = launch.n_heads;
+    a.group = launch.group;
+    a.n_rows = n_rows_;
+    a.q = {nullptr, q_row_stride(), g_.shape.key_dim + 8, g_.q_dtype};
+    a.out = {nullptr, int64_t{n_q_heads()} * g_.shape.value_dim, g_.shape.value_dim, launch.dtype};
+    a.lse_row_stride = n_q_heads();
+    a.mask_row_stride = mask_stride_;
+    a.scale = scale_;
+    a.softcap = g_.softcap;
+    a.window = s.window;
+    a.query.kind = a.value_inverse.kind = s.map;
+    return a;
+  }
+
+  // The works of a launch. Slices get spans of their own behind the others: their last page ends with their last token.
+  std::vector<cuda::SequenceWork> works_of(const DecodeLaunch& launch, std::vector<cuda::SpanEntry>& spans) const {
+    std::vector<cuda::SequenceWork> works;
+    const auto add = [&](cuda::SequenceWork w, uint32_t n_queries) {
+      const uint32_t most = launch.invariant ? cuda::kInvariantQueries : cuda::kMaxQueries;
+      for (uint32_t r = 0; r < n_queries; r += most) {
+        w.query_begin = r;
+        w.n_queries = std::min(most, n_queries - r);
+        works.push_back(w);
+      }
+    };
+    std::vector<Slice> slices = launch.slices;
+    if (slices.empty())
+      for (uint32_t s = 0; s < g_.sequences.size(); ++s) slices.push_back({s, 0, g_.sequences[s].n_new});
+    for (const Slice& slice : slices) {
+      cuda::SequenceWork w = sequences_[slice.sequence];
+      w.first_row += slice.first;
+      w.first_position += slice.first;
+      const uint32_t end = w.first_position + slice.n_new, from = w.span_begin, n_pages = w.n_pages;
+      w.span_begin = static_cast<uint32_t>(spans.size());
+      w.n_pages = 0;
+      for (uint32_t k = 0; k < w.n_blocks + n_pages; ++k) {
+        cuda::SpanEntry span = spans_[from + k];
+        if (k >= w.n_blocks) {
+          if (span.start + span.first >= end) continue;
+          span.last = static_cast<uint16_t>(std::min<uint32_t>(span.last, end - span.start));
+          ++w.n_pages;
+        }
+        spans.push_back(span);
+      }
+      add(w, slice.n_new * launch.group);
+    }
+    if (g_.padding && launch.slices.empty()) add(sequences_.back(), g_.group);
+    return works;
+  }
+
+  // Cuts (the same for all heads), spans, sequences.
   void make_tables(Random& random) {
     uint64_t unit = 1;  // unit 0 stays poison
     const uint64_t block_units = (kLayers * g_.n_kv_heads * layout_.bytes + 63) / 64;
@@ -180,12 +278,7 @@ class DecodeCase {
           unit += page_units;
           ++w.n_pages;
         }
-      for (uint32_t r = 0; r < s.n_new * g_.group; r += cuda::kMaxQueries) {
-        w.query_begin = r;
-        w.n_queries = std::min(cuda::kMaxQueries, s.n_new * g_.group - r);
-        sequences_.push_back(w);
-        owner_.push_back(static_cast<uint32_t>(cuts_.size() - 1));
-      }
+      sequences_.push_back(w);
       n_rows_ += s.n_new;
       mask_stride_ = std::max<int64_t>(mask_stride_, s.n_new);
     }
@@ -202,13 +295,9 @@ class DecodeCase {
   }
 
   void make_pool() {
-    std::vector<bool> done(g_.sequences.size());
-    for (size_t i = 0; i < owner_.size(); ++i) {
-      if (done[owner_[i]]) continue;
-      done[owner_[i]] = true;
+    for (uint32_t i = 0; i < g_.sequences.size(); ++i)
       for (uint32_t k = 0; k < sequences_[i].n_blocks + sequences_[i].n_pages; ++k)
-        for (uint32_t h = 0; h < g_.n_kv_heads; ++h) put(sequences_[i], owner_[i], k, h);
-    }
+        for (uint32_t h = 0; h < g_.n_kv_heads; ++h) put(sequences_[i], i, k, h);
   }
 
   void put(const cuda::SequenceWork& w, uint32_t sequence, uint32_t k, uint32_t head) {
@@ -229,7 +318,7 @@ class DecodeCase {
 
   // Queries as the launch gets them; the oracle gets the same rounded values.
   void make_queries() {
-    const uint64_t element = g_.q_dtype == cuda::Dtype::kF32 ? 4 : 2;
+    const uint64_t element = q_element();
     q_bytes_.assign(n_rows_ * q_row_stride() * element, 0xff);
     for (uint32_t s = 0, row = 0; s < g_.sequences.size(); row += g_.sequences[s++].n_new)
       for (uint32_t h = 0; h < g_.n_kv_heads; ++h) {
@@ -276,8 +365,7 @@ class DecodeCase {
   std::vector<std::unique_ptr<Problem>> problems_;  // [sequence][head]
   std::vector<std::vector<std::pair<uint32_t, uint32_t>>> cuts_;
   std::vector<cuda::SpanEntry> spans_;
-  std::vector<cuda::SequenceWork> sequences_;
-  std::vector<uint32_t> owner_;
+  std::vector<cuda::SequenceWork> sequences_;  // of whole steps; n_queries and query_begin are the launch's
   uint32_t n_rows_ = 0;
   int64_t mask_stride_ = 1;
   std::vector<uint8_t> pool_, q_bytes_, mask_;

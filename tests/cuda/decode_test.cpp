@@ -1,6 +1,7 @@
 // GPU decode attention against the double-precision oracle on random steps: every profile and head dim that is built,
 // ragged batches, cuts, windows, masks, sinks, soft caps, all kinds of transforms, every number of CTAs a step can be
-// split over. Repeats of a launch must be bit-equal, and so must 16-bit outputs and the rounded 32-bit ones.
+// split over. Repeats of a launch must be bit-equal, and so must 16-bit outputs and the rounded 32-bit ones;
+// batch-invariant launches over any part of a step; and rows that do not see a NaN or an infinity, with and without it.
 //
 //   decode_test [n per configuration = 40] [first seed = 0] [one configuration, as in 2bit/128]
 //
@@ -121,6 +122,86 @@ std::vector<uint32_t> splits(const DecodeCase& step, Random& random) {
   return counts;
 }
 
+// Random NaN and infinities in exact rows, keys and values: rows that see them change, the others keep their bits.
+void run_non_finite(DecodeCase& step, uint32_t n_split, uint64_t seed, Random& random, Tally& tally) {
+  const DecodeGeometry& g = step.geometry();
+  const uint32_t sequence = random.below(static_cast<uint32_t>(g.sequences.size())), head = random.below(g.n_kv_heads),
+                 dv = g.shape.value_dim;
+  std::vector<uint8_t> bytes;
+  std::vector<float> lse_before, lse;
+  step.run(step.whole(n_split), n_multiprocessors(), bytes, lse_before);
+  const std::vector<float> before = as_floats(bytes);
+  for (bool is_value : {false, true}) {
+    const DecodeCase::ExactRow bad = step.exact_row(sequence, head, is_value, random);
+    const uint32_t d = random.below(is_value ? dv : g.shape.key_dim);
+    const uint16_t was = bad.elements[d];
+    const uint32_t kind = random.below(3);
+    bad.elements[d] = kind == 0 ? uint16_t{0x7fc0} : kind == 1 ? uint16_t{0x7f80} : uint16_t{0xff80};
+    step.run(step.whole(n_split), n_multiprocessors(), bytes, lse);
+    bad.elements[d] = was;
+    const std::vector<float> after = as_floats(bytes);
+    const uint32_t first_row = step.first_row(sequence), n_new = g.sequences[sequence].n_new;
+    for (uint32_t r = 0; r < lse.size(); ++r) {
+      const uint32_t row = r / step.n_q_heads(), q_head = r % step.n_q_heads();
+      const bool here = row >= first_row && row < first_row + n_new && q_head / g.group == head;
+      const bool sees = here && step.sees(sequence, row - first_row, bad.position);
+      const float* x = &after[uint64_t{r} * dv];
+      if (sees && !is_value) {  // an infinite logit may also be one that weighs nothing
+        for (uint32_t e = 0; e < dv; ++e)
+          if (kind == 0 && !std::isnan(x[e])) return tally.fail("a key that is NaN left its row finite", seed);
+        if (kind == 0 && !std::isnan(lse[r])) tally.fail("a key that is NaN left its log-sum-exp finite", seed);
+        continue;
+      }
+      for (uint32_t e = 0; e < dv; ++e)
+        if (sees && e == d ? std::isfinite(x[e])
+                           : std::memcmp(&x[e], &before[uint64_t{r} * dv + e], sizeof(float)) != 0)
+          return tally.fail("a value that is not finite is not where it should be, or elsewhere", seed);
+      if (std::memcmp(&lse[r], &lse_before[r], sizeof(float)) != 0)
+        tally.fail("a log-sum-exp changed that should not", seed);
+    }
+  }
+}
+
+// Part of a step, alone and split otherwise, has the bits that it has in the whole step.
+void run_invariance(DecodeCase& step, uint64_t seed, Random& random, Tally& tally) {
+  const DecodeGeometry& g = step.geometry();
+  const uint32_t n_sequences = static_cast<uint32_t>(g.sequences.size()), dv = g.shape.value_dim;
+  std::vector<uint8_t> all, part;
+  std::vector<float> lse_all, lse_part;
+  step.run(step.whole(1u << 20, cuda::Dtype::kF32, true), n_multiprocessors(), all, lse_all);
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    DecodeLaunch launch = step.whole(random.chance(0.3) ? 1u << 20 : random.between(1, 264), cuda::Dtype::kF32, true);
+    launch.first_head = random.below(g.n_kv_heads);
+    launch.n_heads = random.between(1, g.n_kv_heads - launch.first_head);
+    if (launch.n_heads == 1 && random.chance(0.5)) {
+      launch.member = random.below(g.group);
+      launch.group = random.between(1, g.group - launch.member);
+    }
+    for (uint32_t s = 0; s < n_sequences; ++s) {
+      if (n_sequences > 1 && random.chance(0.4)) continue;
+      Slice slice{s, 0, g.sequences[s].n_new};
+      if (!g.sequences[s].tree_mask) {
+        slice.first = random.below(slice.n_new);
+        slice.n_new = random.between(1, slice.n_new - slice.first);
+      }
+      launch.slices.push_back(slice);
+    }
+    if (launch.slices.empty()) launch.slices.push_back({0, 0, g.sequences[0].n_new});
+    step.run(launch, n_multiprocessors(), part, lse_part);
+    const std::vector<float> x = as_floats(part), y = as_floats(all);
+    for (const Slice& slice : launch.slices)
+      for (uint32_t i = 0; i < slice.n_new; ++i) {
+        const uint64_t row = uint64_t{step.first_row(slice.sequence) + slice.first + i} * step.n_q_heads() +
+                             launch.first_head * g.group + launch.member;
+        const uint64_t n = launch.n_heads * launch.group;
+        if (std::memcmp(&x[row * dv], &y[row * dv], n * dv * sizeof(float)) != 0 ||
+            std::memcmp(&lse_part[row], &lse_all[row], n * sizeof(float)) != 0)
+          return tally.fail("a row of a batch-invariant step has other bits in part of the step", seed);
+      }
+    ++tally.n_launches;
+  }
+}
+
 void run_case(const BlockShape& shape, uint64_t seed, bool is_long, Tally& tally) {
   Random random(seed);
   DecodeCase step(random_step(shape, random, is_long), random);
@@ -128,7 +209,7 @@ void run_case(const BlockShape& shape, uint64_t seed, bool is_long, Tally& tally
   std::vector<uint8_t> out, out_again;
   step.reference(out_ref, lse_ref);
   for (uint32_t n_split : splits(step, random)) {
-    step.run(n_split, n_multiprocessors(), cuda::Dtype::kF32, out, lse);
+    step.run(step.whole(n_split), n_multiprocessors(), out, lse);
     compare(as_floats(out), lse, out_ref, lse_ref, shape.value_dim, seed, tally);
     if (!step.counters_clean()) tally.fail("a counter is not zero after the launch", seed);
     ++tally.n_launches;
@@ -136,16 +217,23 @@ void run_case(const BlockShape& shape, uint64_t seed, bool is_long, Tally& tally
   const cuda::Dtype dtype = random.chance(0.5) ? cuda::Dtype::kF16 : cuda::Dtype::kBF16;
   for (uint32_t n_split : {1u << 20, (1u << 20) + 1}) {  // all CTAs of both kinds of launch
     for (int repeat = 0; repeat < 2; ++repeat) {
-      step.run(n_split, n_multiprocessors(), cuda::Dtype::kF32, out, lse);
+      step.run(step.whole(n_split), n_multiprocessors(), out, lse);
       if (repeat > 0 && (out != out_again || std::memcmp(lse.data(), lse_again.data(), lse.size() * 4) != 0))
         tally.fail("a repeat differs", seed);
       out_again = out;
       lse_again = lse;
     }
-    step.run(n_split, n_multiprocessors(), dtype, out_again, lse_again);
+    step.run(step.whole(n_split, dtype), n_multiprocessors(), out_again, lse_again);
     if (out_again != rounded(as_floats(out), dtype)) tally.fail("a 16-bit output is not the rounded 32-bit one", seed);
   }
-  tally.n_launches += 6;
+  for (uint32_t n_split : {1u << 20, random.between(1, 264)}) {
+    step.run(step.whole(n_split, cuda::Dtype::kF32, true), n_multiprocessors(), out, lse);
+    compare(as_floats(out), lse, out_ref, lse_ref, shape.value_dim, seed, tally);
+    if (!step.counters_clean()) tally.fail("a counter is not zero after a batch-invariant launch", seed);
+  }
+  run_invariance(step, seed, random, tally);
+  run_non_finite(step, random.between(1, 264), seed, random, tally);
+  tally.n_launches += 11;
   ++tally.n_cases;
 }
 

@@ -68,6 +68,15 @@ inline oscar_cache_config config_of(const Geometry& g, const char* profile) {
   return c;
 }
 
+// One entry for every layer of the configuration, which then points to them.
+inline std::vector<oscar_layer_config> layers_of(oscar_cache_config& c) {
+  std::vector<oscar_layer_config> layers(c.n_layers);
+  for (oscar_layer_config& layer : layers) OSCAR_OK_(oscar_layer_config_init(&layer, sizeof layer));
+  c.layers = layers.data();
+  c.n_layer_configs = c.n_layers;
+  return layers;
+}
+
 class Cache {
  public:
   explicit Cache(const oscar_cache_config& config) { OSCAR_OK_(oscar_cache_create(&config, &handle_)); }

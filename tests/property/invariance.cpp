@@ -114,22 +114,8 @@ TEST_CASE("a long step packs within itself, and what it leaves is what short ste
 TEST_CASE("layers that share keys read the owner's, in long steps too") {
   Geometry g{3, 4, 2, 64, 64};
   oscar_cache_config config = config_of(g, "2bit");
-  std::vector<oscar_layer_config> layers(3);
-  for (uint32_t i = 0; i < 3; ++i)
-    layers[i] = {sizeof(oscar_layer_config),
-                 OSCAR_DEFAULT,
-                 OSCAR_DEFAULT,
-                 OSCAR_DEFAULT,
-                 OSCAR_DEFAULT,
-                 OSCAR_DEFAULT,
-                 OSCAR_DEFAULT,
-                 OSCAR_DEFAULT,
-                 OSCAR_DEFAULT,
-                 OSCAR_DEFAULT,
-                 i == 2 ? 0 : OSCAR_DEFAULT,
-                 0};
-  config.layers = layers.data();
-  config.n_layer_configs = 3;
+  std::vector<oscar_layer_config> layers = layers_of(config);
+  layers[2].kv_source = 0;
   Cache cache(config);
   const oscar_seq seq = cache.open();
   for (uint64_t n : {400ull, 3ull, 200ull}) {
@@ -153,6 +139,57 @@ TEST_CASE("layers that share keys read the owner's, in long steps too") {
   CHECK(cache.stats().n_packed_tokens > 0);
 }
 
+TEST_CASE("a layer that shares keys may attend before their owner: same outputs, same votes, same blocks") {
+  const Geometry g{3, 4, 2, 64, 64};
+  oscar_cache_config config = config_of(g, "2bit");
+  std::vector<oscar_layer_config> layers = layers_of(config);
+  layers[1].kv_source = 0;
+  // The owner is layer 0, its consumer layer 1; layer 2 has its own keys. Once the owner attends first, once last.
+  std::vector<float> results[2];
+  for (int late = 0; late < 2; ++late) {
+    Cache cache(config);
+    const oscar_seq seq = cache.open();
+    for (uint64_t n : {400ull, 3ull, 200ull, 1ull, 130ull}) {
+      const std::vector<uint64_t> tokens = range(cache.length(seq), n);
+      const auto rows = static_cast<int64_t>(n);
+      const oscar_step step = begin(cache, {{seq, static_cast<uint32_t>(n), 0}});
+      LayerInput in = make_input(g, tokens, 0), other = make_input(g, tokens, 1);
+      oscar_append_args append{};
+      append.struct_size = sizeof append;
+      append.k = tensor(in.k.data(), {rows, 2, 64});
+      append.v = tensor(in.v.data(), {rows, 2, 64});
+      OSCAR_OK_(oscar_append(cache, step, &append, nullptr));
+      std::vector<float> outs[2];
+      for (uint32_t layer : late ? std::vector<uint32_t>{1, 0} : std::vector<uint32_t>{0, 1}) {
+        outs[layer].resize(n * 4 * 64);
+        oscar_attend_args attend{};
+        attend.struct_size = sizeof attend;
+        attend.layer = layer;
+        attend.q = tensor((layer == 0 ? in : other).q.data(), {rows, 4, 64});
+        attend.out = tensor(outs[layer].data(), {rows, 4, 64});
+        OSCAR_OK_(oscar_attend(cache, step, &attend, nullptr));
+      }
+      LayerInput own = make_input(g, tokens, 2);
+      run_layer(cache, step, g, 2, own);
+      OSCAR_OK_(oscar_step_end(cache, step));
+      for (const auto& out : outs) results[late].insert(results[late].end(), out.begin(), out.end());
+    }
+    CHECK(cache.stats().n_packed_tokens >= 512);
+    const uint64_t n = cache.length(seq);
+    std::vector<float> keys(n * 64), scores(n);
+    const oscar_tensor k = tensor(keys.data(), {static_cast<int64_t>(n), 64}),
+                       s = tensor(scores.data(), {static_cast<int64_t>(n)});
+    for (uint32_t head = 0; head < 2; ++head) {
+      OSCAR_OK_(oscar_read(cache, seq, 0, head, 0, n, &k, nullptr));
+      OSCAR_OK_(oscar_scores(cache, seq, 0, head, 0, n, &s));
+      CHECK(std::count_if(scores.begin(), scores.end(), [](float x) { return x > 0.0f; }) > 16);
+      results[late].insert(results[late].end(), keys.begin(), keys.end());
+      results[late].insert(results[late].end(), scores.begin(), scores.end());
+    }
+  }
+  CHECK(same_bits(results[0], results[1]));
+}
+
 TEST_CASE("steps on disjoint sequences may be open at the same time") {
   const Geometry g{2, 4, 2, 64, 64};
   oscar_cache_config config = config_of(g, "2bit");
@@ -162,7 +199,7 @@ TEST_CASE("steps on disjoint sequences may be open at the same time") {
   const std::vector<uint64_t> tokens = range(0, 300), others = range(5000, 200);
   const oscar_step sa = begin(both, {{a, 300, 0}}), sb = begin(both, {{b, 200, 0}});
   const oscar_step_entry entry{a, 1, 0};
-  const oscar_step_args args{sizeof args, 1, &entry};
+  const oscar_step_args args{sizeof args, 1, &entry, 0, 0};
   oscar_step third = 1;
   CHECK(oscar_step_begin(both, &args, nullptr, &third) == OSCAR_E_STATE);
   std::vector<float> got;

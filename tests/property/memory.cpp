@@ -102,11 +102,30 @@ TEST_CASE("capacity is exact: that many tokens fit one by one, and the next step
     const oscar_seq seq = cache.open();
     feed_to(cache, g, seq, n, 1);
     const oscar_step_entry entry{seq, 1, 0};
-    const oscar_step_args a{sizeof a, 1, &entry};
+    const oscar_step_args a{sizeof a, 1, &entry, 0, 0};
     oscar_step step = 3;
     CHECK(oscar_step_begin(cache, &a, nullptr, &step) == OSCAR_E_NO_SPACE);
     CHECK(step == 0);
     CHECK(cache.length(seq) == n);
+  }
+}
+
+TEST_CASE("packed tokens are those of the layer that reads the most from blocks, whatever the other layers are") {
+  const Geometry g{3, 4, 2, 64, 64};
+  // Which layers have a sliding window of 400, as blocks; 0 of them keep it exact.
+  for (const std::vector<uint32_t>& windowed : std::vector<std::vector<uint32_t>>{{}, {0}, {2}, {0, 1, 2}}) {
+    oscar_cache_config config = config_of(g, "2bit");
+    std::vector<oscar_layer_config> layers = layers_of(config);
+    for (uint32_t layer : windowed) layers[layer].window = 400;
+    layers[1].n_refined = 8;  // a class of its own
+    Cache cache(config);
+    const oscar_seq first = cache.open(), second = cache.open();
+    feed_to(cache, g, first, 1000, 100);
+    feed_to(cache, g, second, 300, 100);
+    CAPTURE(windowed.size());
+    // Full: of 1000 tokens, 4 are sinks and 32 recent; begin for the last 100 saw 900: 6 blocks. Of 300: 200, 1 block.
+    // Windowed: no sinks, 6 blocks too, of which those before 1000 - 400 - 8 = 592 are gone: 4. Of 300: 1.
+    CHECK(cache.stats().n_packed_tokens == (windowed.size() == 3 ? 2 + 1 : 6 + 1) * 128);
   }
 }
 

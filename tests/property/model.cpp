@@ -51,8 +51,7 @@ class Model {
     oscar_cache_config c = config_of(options_.geometry, options_.profile);
     for (uint32_t i = 0; i < c.n_layers; ++i) {
       oscar_layer_config& l = layers_[i];
-      l = {sizeof l,      OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT,
-           OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, OSCAR_DEFAULT, 0};
+      OSCAR_OK_(oscar_layer_config_init(&l, sizeof l));
       if (i == options_.windowed_layer) l.window = options_.window;
       if (i == options_.exact_layer) l.storage = OSCAR_STORAGE_EXACT;
     }
@@ -152,7 +151,7 @@ class Model {
       for (uint32_t t = 0; t < e.n_new; ++t) new_tokens.push_back(next_token_++);
       entries.push_back(e);
     }
-    oscar_step_args a{sizeof a, static_cast<uint32_t>(entries.size()), entries.data()};
+    oscar_step_args a{sizeof a, static_cast<uint32_t>(entries.size()), entries.data(), 0, 0};
     oscar_step step = 5;
     const oscar_cache_stats before = cache_.stats();
     const oscar_status status = oscar_step_begin(cache_, &a, nullptr, &step);

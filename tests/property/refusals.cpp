@@ -108,10 +108,20 @@ TEST_CASE("tensors of the wrong shape, dtype, stride or device are refused, and 
   refused([](auto& a) { a.q.ndim = 2; }, OSCAR_E_INVALID, "q: ndim is 2, wanted 3");
   refused([](auto& a) { a.v.dtype_bits = 64; }, OSCAR_E_INVALID, "v: dtype code 2, 64 bits");
   refused([](auto& a) { a.out.data = nullptr; }, OSCAR_E_INVALID, "out: data is NULL");
-  refused([](auto& a) { a.q.device_type = OSCAR_DEVICE_CUDA; }, OSCAR_E_UNSUPPORTED, "q: device type is 2");
+  refused([](auto& a) { a.q.device_type = OSCAR_DEVICE_CUDA; }, OSCAR_E_INVALID,
+          "q: device is {type 2, id 0}, wanted {1, 0}");
   refused([](auto& a) { a.k.stride[0] = 128, a.k.stride[1] = 64, a.k.stride[2] = 2; }, OSCAR_E_INVALID,
           "must be dense");
   refused([](auto& a) { a.out.stride[0] = 0, a.out.stride[1] = 64, a.out.stride[2] = 1; }, OSCAR_E_INVALID, "overlap");
+  // Rows 100 apart that are 256 long; heads that lie within a row of others; both the same way round.
+  refused([](auto& a) { a.out.stride[0] = 100, a.out.stride[1] = 64, a.out.stride[2] = 1; }, OSCAR_E_INVALID,
+          "out: stride[0] is 100, wanted at least 256");
+  refused([](auto& a) { a.out.stride[0] = 64, a.out.stride[1] = 65, a.out.stride[2] = 1; }, OSCAR_E_INVALID,
+          "out: stride[1] is 65, wanted at least 128");
+  refused([](auto& a) { a.out.stride[0] = -255, a.out.stride[1] = 64, a.out.stride[2] = 1; }, OSCAR_E_INVALID,
+          "out: stride[0] is -255");
+  refused([](auto& a) { a.out.stride[0] = 256, a.out.stride[1] = INT64_MIN, a.out.stride[2] = 1; }, OSCAR_E_INVALID,
+          "more than memory can hold");
   refused([](auto& a) { a.k.data = static_cast<char*>(a.k.data) + 1; }, OSCAR_E_INVALID, "not aligned");
   refused([](auto& a) { a.layer = 2; }, OSCAR_E_INVALID, "layer is 2");
   refused([](auto& a) { a.scale = -1.0f; }, OSCAR_E_INVALID, "scale is -1");
@@ -124,6 +134,86 @@ TEST_CASE("tensors of the wrong shape, dtype, stride or device are refused, and 
   OSCAR_OK_(oscar_layer(cache, step, &good, nullptr));
   OSCAR_OK_(oscar_step_end(cache, step));
   CHECK(cache.length(seq) == 2);
+}
+
+TEST_CASE("an output may lie in any order in memory, heads first or backwards, as long as nothing overlaps") {
+  const Geometry g;
+  Cache dense(config_of(g, "2bit")), strided(config_of(g, "2bit"));
+  const oscar_step sa = begin(dense, {{dense.open(), 3, 0}}), sb = begin(strided, {{strided.open(), 3, 0}});
+  LayerInput in = make_input(g, range(0, 3), 0);
+  const LayerOutput want = run_layer(dense, sa, g, 0, in);
+  std::vector<float> out(4 * 3 * 64);
+  oscar_layer_args a{};
+  a.struct_size = sizeof a;
+  a.k = tensor(in.k.data(), {3, 2, 64});
+  a.v = tensor(in.v.data(), {3, 2, 64});
+  a.q = tensor(in.q.data(), {3, 4, 64});
+  a.out = tensor(out.data() + 2 * 64, {3, 4, 64});  // [heads][tokens, last first][dim]
+  a.out.stride[0] = -64, a.out.stride[1] = 3 * 64, a.out.stride[2] = 1;
+  OSCAR_OK_(oscar_layer(strided, sb, &a, nullptr));
+  for (size_t t = 0; t < 3; ++t)
+    for (size_t h = 0; h < 4; ++h)
+      for (size_t d = 0; d < 64; ++d) REQUIRE(out[(h * 3 + 2 - t) * 64 + d] == want.out[(t * 4 + h) * 64 + d]);
+}
+
+TEST_CASE("merge refuses what is not dense or not of one shape, the lse of a single row included") {
+  float outs[2 * 3 * 4] = {}, lses[2 * 3] = {}, out[3 * 4], lse[3];
+  const oscar_tensor parts = tensor(outs, {2, 3, 4}), part_lses = tensor(lses, {2, 3}), merged = tensor(out, {3, 4});
+  auto merge = [&](const oscar_tensor& o, const oscar_tensor& ls, const oscar_tensor& to, const oscar_tensor& lse_to) {
+    return oscar_merge(&o, &ls, &to, &lse_to, nullptr);
+  };
+  OSCAR_OK_(merge(parts, part_lses, merged, tensor(lse, {3})));
+  REFUSED(merge(parts, part_lses, merged, tensor(lse, {2})), OSCAR_E_INVALID, "lse: shape[0] is 2, wanted 3");
+  REFUSED(merge(parts, tensor(lses, {3, 2}), merged, tensor(lse, {3})), OSCAR_E_INVALID, "lses: shape[0] is 3");
+  oscar_tensor strided = merged;
+  strided.stride[1] = 1;  // rows 0 apart
+  REFUSED(merge(parts, part_lses, strided, tensor(lse, {3})), OSCAR_E_INVALID, "out: stride[0] is 0");
+  const oscar_tensor row = tensor(outs, {2, 4}), row_lses = tensor(lses, {2}), row_out = tensor(out, {4});
+  OSCAR_OK_(merge(row, row_lses, row_out, tensor(lse, {1})));
+  CHECK(lse[0] == doctest::Approx(std::log(2.0)));
+  REFUSED(merge(row, row_lses, row_out, tensor(lse, {3})), OSCAR_E_INVALID, "lse: shape[0] is 3, wanted 1");
+  REFUSED(merge(row, row_lses, row_out, tensor(lse, {1, 1})), OSCAR_E_INVALID, "lse: ndim is 2, wanted 1");
+}
+
+TEST_CASE("a layer entry starts with every field at the cache's value, and a shorter one is refused") {
+  oscar_layer_config layer;
+  std::memset(&layer, 0, sizeof layer);
+  REFUSED(oscar_layer_config_init(&layer, sizeof layer - 4), OSCAR_E_INVALID, "wanted at least 48");
+  REFUSED(oscar_layer_config_init(nullptr, sizeof layer), OSCAR_E_INVALID, "layer_out is NULL");
+  struct Longer {
+    oscar_layer_config layer;
+    uint32_t unknown;
+  } longer;
+  std::memset(&longer, 0xff, sizeof longer);
+  OSCAR_OK_(oscar_layer_config_init(&longer.layer, sizeof longer));
+  CHECK(longer.layer.struct_size == sizeof longer);
+  CHECK(longer.unknown == 0);
+  // A cache whose layers are all such entries is the cache without them.
+  oscar_cache_config plain = config_of({}, "2bit"), listed = plain;
+  const std::vector<oscar_layer_config> layers = layers_of(listed);
+  oscar_cache_report reports[2] = {};
+  for (oscar_cache_report& r : reports) r.struct_size = sizeof r;
+  OSCAR_OK_(oscar_cache_check(&plain, 1000, &reports[0]));
+  OSCAR_OK_(oscar_cache_check(&listed, 1000, &reports[1]));
+  CHECK(std::memcmp(&reports[0], &reports[1], sizeof reports[0]) == 0);
+}
+
+TEST_CASE("tokens that a window has dropped are neither read nor scored") {
+  const Geometry g{1, 2, 1, 64, 64};
+  oscar_cache_config config = config_of(g, "2bit");
+  config.window = 400;  // long enough for blocks
+  Cache cache(config);
+  const oscar_seq seq = cache.open();
+  run_step(cache, g, seq, range(0, 500));
+  run_step(cache, g, seq, range(500, 200));
+  float row[64];
+  const uint64_t kept_from = 700 - 400 - config.max_rollback;
+  const oscar_tensor key = tensor(row, {1, 64}), score = tensor(row, {1});
+  REFUSED(oscar_read(cache, seq, 0, 0, kept_from - 1, 1, &key, nullptr), OSCAR_E_STATE,
+          "dropped the tokens before 292");
+  REFUSED(oscar_scores(cache, seq, 0, 0, kept_from - 1, 1, &score), OSCAR_E_STATE, "dropped the tokens before 292");
+  OSCAR_OK_(oscar_read(cache, seq, 0, 0, kept_from, 1, &key, nullptr));
+  OSCAR_OK_(oscar_scores(cache, seq, 0, 0, kept_from, 1, &score));
 }
 
 TEST_CASE("16-bit tensors and strided views give what dense F32 gives") {
@@ -175,7 +265,7 @@ TEST_CASE("steps are refused as a whole") {
   Cache cache(config);
   const oscar_seq seq = cache.open();
   auto refused = [&](std::vector<oscar_step_entry> entries, oscar_status status, const char* text) {
-    const oscar_step_args a{sizeof a, static_cast<uint32_t>(entries.size()), entries.data()};
+    const oscar_step_args a{sizeof a, static_cast<uint32_t>(entries.size()), entries.data(), 0, 0};
     oscar_step step = 9;
     REFUSED(oscar_step_begin(cache, &a, nullptr, &step), status, text);
     CHECK(step == 0);

@@ -130,3 +130,11 @@ def test_merge_joins_disjoint_parts():
 def test_merge_of_empty_parts():
     out, lse = oscar.merge(np.ones((2, 3, 8), np.float32), np.full((2, 3), -np.inf, np.float32))
     assert not out.any() and np.isneginf(lse).all()
+
+
+def test_merge_of_a_single_row():
+    outs = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    out, lse = oscar.merge(outs, np.zeros(2, np.float32))
+    assert out.tolist() == [2.0, 3.0] and lse.shape == (1,) and abs(lse[0] - np.log(2)) < 1e-6
+    with pytest.raises(oscar.InvalidError, match=r"lse: shape\[0\] is 2, wanted 1"):
+        oscar.merge(outs, np.zeros(2, np.float32), np.empty(2, np.float32), np.empty(2, np.float32))

@@ -44,6 +44,7 @@ def test_every_function_of_the_header_is_reached():
         "oscar_cache_destroy": "cache_close",
         "oscar_calibration_destroy": "oscar_calibration",
         "oscar_last_error": "set_error_factory",
+        "oscar_layer_config_init": "oscar_layer_config",
     }
     missing = [name for name in functions if not hasattr(oscar._oscar, flat.get(name, name))]
     assert not missing

@@ -78,5 +78,19 @@ TEST_CASE("a part that is not a number spoils its own row only") {
   CHECK(std::isnan(got.lse[1]));
 }
 
+TEST_CASE("parts with +infinity outweigh all others, share equally, and leave other rows alone") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  // 3 parts of 2 rows; what has no weight is not read.
+  const Merged got = merge({nan, 1.0f, 2.0f, 3.0f, 4.0f, nan}, {7.0f, 0.0f, kInfinity, 0.0f, kInfinity, kEmpty}, 3, 2,
+                           1);
+  CHECK(got.out == std::vector<float>{3.0f, 2.0f});
+  CHECK(got.lse[0] == kInfinity);
+  CHECK(got.lse[1] == doctest::Approx(std::log(2.0)));
+  const Merged spoilt = merge({1.0f, 2.0f}, {nan, kInfinity}, 2, 1, 1);
+  CHECK(std::isnan(spoilt.out[0]));
+  CHECK(std::isnan(spoilt.lse[0]));
+}
+
 }  // namespace
 }  // namespace oscar

@@ -17,6 +17,7 @@ from .config import Config, LayerConfig
 from .errors import (
     BackendError,
     CorruptError,
+    DeviceError,
     Error,
     InternalError,
     InvalidError,
@@ -45,6 +46,7 @@ __all__ = [
     "CalibrationLayer",
     "Config",
     "CorruptError",
+    "DeviceError",
     "Error",
     "InternalError",
     "InvalidError",

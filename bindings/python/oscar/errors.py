@@ -74,6 +74,12 @@ class InternalError(Error):
     status = _oscar.OSCAR_E_INTERNAL
 
 
+class DeviceError(Error):
+    """The device reported an error; its cache can then only be closed."""
+
+    status = _oscar.OSCAR_E_DEVICE
+
+
 _CLASSES: dict[int, type[Error]] = {
     cls.status: cls
     for cls in (
@@ -86,6 +92,7 @@ _CLASSES: dict[int, type[Error]] = {
         CorruptError,
         BackendError,
         InternalError,
+        DeviceError,
     )
 }
 

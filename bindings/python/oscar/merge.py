@@ -18,10 +18,12 @@ def merge(outs: Tensor, lses: Tensor, out: Tensor | None = None, lse: Tensor | N
         lses: ``[n_parts, ...]`` float32, dense.
         out: ``outs`` without its first dimension, written. None allocates it, and ``lse``, where ``outs`` is a numpy
             array.
-        lse: ``lses`` without its first dimension, written; may be absent where ``out`` is given.
+        lse: ``lses`` without its first dimension, written; ``[1]`` where ``outs`` is ``[n_parts, d]``; may be absent
+            where ``out`` is given.
 
     Returns:
-        ``(out, lse)``. A row whose parts are all empty (-infinity) gives 0 and -infinity.
+        ``(out, lse)``. A row whose parts are all empty (lse -infinity) gives 0 and -infinity. Parts with lse +infinity
+        outweigh all others and share equally. A NaN among the lses makes its row NaN, and no other.
 
     Raises:
         InvalidError: shapes, dtypes or strides.
@@ -34,6 +36,6 @@ def merge(outs: Tensor, lses: Tensor, out: Tensor | None = None, lse: Tensor | N
             )
         out = numpy.empty(outs.shape[1:], numpy.float32)
         if lse is None:
-            lse = numpy.empty(lses.shape[1:], numpy.float32)
+            lse = numpy.empty(lses.shape[1:] or (1,), numpy.float32)
     _oscar.oscar_merge(outs, lses, out, lse)
     return out, lse

@@ -63,7 +63,7 @@ class Stats:
     n_open_steps: int
     #: Accepted tokens of all sequences.
     n_tokens: int
-    #: Of those, tokens that the full-attention layers read from blocks.
+    #: Summed over sequences: the most tokens that any one layer reads from blocks.
     n_packed_tokens: int
     #: Blocks of 128 tokens in use, over all layer classes; shared ones count once.
     n_blocks: int

@@ -7,7 +7,7 @@ namespace oscar_py {
 
 inline oscar_status step_begin(oscar_cache* cache, const oscar_step_entry* entries, uint32_t n_entries,
                                oscar_step* step_out) {
-  const oscar_step_args args{sizeof args, n_entries, entries};
+  const oscar_step_args args{sizeof args, n_entries, entries, 0, 0};
   return oscar_step_begin(cache, &args, nullptr, step_out);
 }
 

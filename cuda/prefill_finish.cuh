@@ -28,6 +28,7 @@ __device__ __forceinline__ void undo_value_map(const PrefillArgs& a, const RowTi
     s.out[n][2] = high.x;
     s.out[n][3] = high.y;
   }
+  __syncwarp();
 }
 
 // Denominator with the sink, in units of 2^largest; both may move.

@@ -48,8 +48,12 @@
 %tensor(k_out, kWrite)
 %tensor(v_out, kWrite)
 %tensor(scores_out, kWrite)
-// The library of this ABI runs on the host: there is no stream to give.
+// A stream is its address; calls on host tensors alone have none.
 %typemap(in, numinputs=0, noblock=1) oscar_stream stream { $1 = nullptr; }
+%typemap(in, noblock=1) oscar_stream on_stream (uint64_t address) {
+  if (!oscar_py::as_u64($input, UINTPTR_MAX, "stream", &address)) SWIG_fail;
+  $1 = reinterpret_cast<oscar_stream>(address);
+}
 
 // -------------------------------------------------------------------------------------------------- handles ----
 %define %cache_argument(TYPE, EXCLUSIVE)
@@ -174,6 +178,7 @@
 %ignore oscar_layer_args;
 %ignore oscar_calibration_layer;
 %ignore oscar_cache_config::allocator;
+%ignore oscar_cache_config::device_allocator;
 
 %nodefaultctor oscar_calibration;
 %nodefaultctor oscar_backend_info;
@@ -214,12 +219,14 @@ bool cache_close(CacheHandle *handle);
 PyObject *calibration_save(const oscar_calibration *calibration);
 void set_error_factory(PyObject *factory);
 
-oscar_status step_begin(oscar_cache *cache, const oscar_step_entry *entries, uint32_t n_entries, oscar_step *step_out);
-oscar_status append(oscar_cache *cache, oscar_step step, uint32_t layer, const oscar_tensor *k, const oscar_tensor *v);
+oscar_status step_begin(oscar_cache *cache, const oscar_step_entry *entries, uint32_t n_entries,
+                        uint32_t is_replay, oscar_stream on_stream, oscar_step *step_out);
+oscar_status append(oscar_cache *cache, oscar_step step, uint32_t layer, const oscar_tensor *k, const oscar_tensor *v,
+                    oscar_stream on_stream);
 oscar_status attend(oscar_cache *cache, oscar_step step, uint32_t layer, const oscar_tensor *q,
                     const oscar_tensor *out, const oscar_tensor *lse, const oscar_tensor *mask,
-                    const oscar_tensor *sink_logits, float scale, float softcap);
+                    const oscar_tensor *sink_logits, float scale, float softcap, oscar_stream on_stream);
 oscar_status layer(oscar_cache *cache, oscar_step step, uint32_t layer, const oscar_tensor *k, const oscar_tensor *v,
                    const oscar_tensor *q, const oscar_tensor *out, const oscar_tensor *lse, const oscar_tensor *mask,
-                   const oscar_tensor *sink_logits, float scale, float softcap);
+                   const oscar_tensor *sink_logits, float scale, float softcap, oscar_stream on_stream);
 }

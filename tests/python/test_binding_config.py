@@ -165,3 +165,27 @@ def test_a_cache_uses_its_calibration():
 def test_a_calibration_is_made_by_its_class_methods():
     with pytest.raises(TypeError):
         oscar.Calibration(b"bytes")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:1", ""])
+def test_a_device_that_does_not_exist_is_refused_by_name(device):
+    with pytest.raises(oscar.InvalidError, match="device is"):
+        oscar.check(oscar.Config(n_layers=1, n_q_heads=1, n_kv_heads=1, key_dim=64, device=device), 100)
+
+
+def test_a_device_that_cannot_be_used_is_not_served_and_says_why():
+    report = oscar.check(oscar.Config(n_layers=1, n_q_heads=1, n_kv_heads=1, key_dim=64, device="cuda:63"), 100)
+    assert not report.served
+    assert "CUDA" in report.reason
+
+
+def test_a_stream_on_the_cpu_is_refused():
+    cache = oscar.Cache(oscar.Config(n_layers=1, n_q_heads=1, n_kv_heads=1, key_dim=64))
+
+    class Stream:
+        cuda_stream = 4096
+
+    with pytest.raises(oscar.InvalidError, match="no streams"):
+        cache.step([(cache.open(), 1)], stream=Stream())
+    with pytest.raises(oscar.InvalidError, match="graphs"):
+        cache.step([(cache.open(), 1)], replay=True)

@@ -21,6 +21,7 @@ CLASSES = {
     "CORRUPT": (oscar.CorruptError, ValueError),
     "BACKEND": (oscar.BackendError, RuntimeError),
     "INTERNAL": (oscar.InternalError, RuntimeError),
+    "DEVICE": (oscar.DeviceError, RuntimeError),
 }
 
 

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from binding_support import (
+    CPU,
     CUDA,
     Producer,
     VersionedProducer,
@@ -116,6 +117,23 @@ def test_bfloat16_of_ml_dtypes_is_refused_with_the_reason(step):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     with pytest.raises(oscar.InvalidError, match="k cannot be borrowed"):
         step.append(0, k.astype(ml_dtypes.bfloat16), v)
+
+
+def test_a_producer_on_a_device_is_asked_not_to_synchronise(step):
+    class Recorder(Producer):
+        streams: list = []
+
+        def __dlpack__(self, **keywords):
+            self.streams.append(keywords.get("stream"))
+            return super().__dlpack__()
+
+    for device, stream in (((CUDA, 3), -1), ((CPU, 0), None)):
+        Recorder.streams.clear()
+        try:
+            step.append(0, Recorder(k, device=device), v)
+        except oscar.InvalidError as error:
+            assert device[0] == CUDA and "device is {type 2, id 3}" in str(error)
+        assert Recorder.streams == [stream]
 
 
 def test_a_device_is_passed_through_and_refused_by_the_library(step):

@@ -21,6 +21,13 @@ from .types import Tensor
 Entry = Union[tuple[Sequence | int, int], tuple[Sequence | int, int, int]]
 
 
+def _stream_address(stream: Any) -> int:
+    for name in ("cuda_stream", "ptr"):
+        if hasattr(stream, name):
+            return int(getattr(stream, name))
+    return 0 if stream is None else stream
+
+
 class Cache:
     """Keys and values of a model's layers, at about two bits per element. As a context manager it closes itself.
 
@@ -71,7 +78,7 @@ class Cache:
         """
         return Sequence(self, _oscar.oscar_seq_open(self._handle))
 
-    def step(self, entries: Iterable[Entry]) -> Step:
+    def step(self, entries: Iterable[Entry], stream: Any = None, replay: bool = False) -> Step:
         """Begins a forward pass: ``cache.step([(seq, n_new), (seq, n_new, n_draft), (oscar.PADDING, n), ...])``.
 
         First packs what has aged past the recent window, then reserves all memory that the pass can need in all layers,
@@ -80,6 +87,10 @@ class Cache:
         Args:
             entries: each sequence at most once; ``n_new`` >= 1 tokens that the step appends, drafts included;
                 ``n_draft`` < ``max_rollback``.
+            stream: where a CUDA cache puts the work of this step: a ``torch.cuda.Stream``, anything else with
+                ``cuda_stream`` or ``ptr``, or the address as an integer. None: the default stream; on the CPU, nothing.
+            replay: the work of the layers is done by a CUDA graph that was captured in an earlier step with the same
+                ``n_new`` of its entries, one after the other: no append, attend or layer calls follow.
 
         Raises:
             NoSpaceError: the pass does not fit; nothing has changed.
@@ -88,8 +99,9 @@ class Cache:
             InvalidError: anything else that is wrong with the entries.
         """
         raw = [self._entry(entry) for entry in entries]
-        number = _oscar.step_begin(self._handle, raw)
-        return Step(self, number, sum(n_new for _, n_new, _ in raw))
+        address = _stream_address(stream)
+        number = _oscar.step_begin(self._handle, raw, replay, address)
+        return Step(self, number, sum(n_new for _, n_new, _ in raw), address)
 
     def _entry(self, entry: Any) -> tuple[int, int, int]:
         if len(entry) not in (2, 3):

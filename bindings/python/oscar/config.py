@@ -8,6 +8,7 @@ from typing import Any
 
 from . import _oscar
 from .calibration import Calibration
+from .errors import InvalidError
 from .types import DEFAULT
 
 
@@ -57,6 +58,7 @@ class Config:
         batch_invariant: 1: a row's bits do not depend on the rest of the batch.
         max_tokens: longest sequence, in tokens.
         capacity_bytes: memory of all sequences together.
+        device: "cpu", "cuda" or "cuda:N": where keys and values lie and attention runs.
         layers: a :class:`LayerConfig` for every layer, or nothing.
         calibration: transforms of the layers; None: data-free.
 
@@ -89,6 +91,7 @@ class Config:
         "batch_invariant",
         "max_tokens",
         "capacity_bytes",
+        "device",
         "layers",
         "calibration",
     )
@@ -114,6 +117,7 @@ class Config:
     batch_invariant: int
     max_tokens: int
     capacity_bytes: int
+    device: str
     layers: list[LayerConfig]
     calibration: Calibration | None
 
@@ -141,12 +145,14 @@ class Config:
         batch_invariant: int | None = None,
         max_tokens: int | None = None,
         capacity_bytes: int | None = None,
+        device: str = "cpu",
         layers: Sequence[LayerConfig] = (),
         calibration: Calibration | None = None,
     ) -> None:
         given = locals()
         defaults = _oscar.oscar_cache_config_init(profile)
         self.profile = profile
+        self.device = device
         self.layers = list(layers)
         self.calibration = calibration
         for name in _NUMBERS:
@@ -156,6 +162,8 @@ class Config:
 
     def __repr__(self) -> str:
         shown = [f"{name}={getattr(self, name)!r}" for name in _NUMBERS]
+        if self.device != "cpu":
+            shown.append(f"device={self.device!r}")
         if self.layers:
             shown.append(f"layers={self.layers!r}")
         if self.calibration is not None:
@@ -181,8 +189,22 @@ class Config:
         return filled
 
 
-_NUMBERS = tuple(name for name in Config.__slots__ if name not in ("profile", "layers", "calibration"))
+_NUMBERS = tuple(name for name in Config.__slots__ if name not in ("profile", "device", "layers", "calibration"))
 _LAYER_NUMBERS = tuple(field.name for field in fields(LayerConfig) if field.name != "kv_source")
+
+
+def device_numbers(device: str) -> tuple[int, int]:
+    """DLPack's type of a device, and its index.
+
+    Raises:
+        InvalidError: the name is not "cpu", "cuda" or "cuda:N".
+    """
+    kind, colon, index = device.partition(":")
+    if device == "cpu":
+        return _oscar.OSCAR_DEVICE_CPU, 0
+    if kind != "cuda" or (colon and not index.isdecimal()):
+        raise InvalidError(f'device is {device!r}, wanted "cpu", "cuda" or "cuda:N"')
+    return _oscar.OSCAR_DEVICE_CUDA, int(index or 0)
 
 
 class RawConfig:
@@ -198,6 +220,7 @@ class RawConfig:
         self.struct = _oscar.oscar_cache_config_init(config.profile)
         for name in _NUMBERS:
             setattr(self.struct, name, getattr(config, name))
+        self.struct.device_type, self.struct.device_id = device_numbers(config.device)
         self._layers = self._raw_layers(config.layers)
         self.struct.n_layer_configs = len(config.layers)
         self.struct.layers = self._layers.cast() if self._layers is not None else None

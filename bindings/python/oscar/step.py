@@ -19,12 +19,14 @@ class Step:
     """Made by :meth:`Cache.step`. As a context manager it commits, or aborts where the body raised.
 
     Rows of its tensors are the new tokens of its sequences, one sequence after the other; ``n_rows`` in all. Tensors
-    are float32, float16 or bfloat16, are borrowed for the call and never copied.
+    are float32, float16 or bfloat16, lie on the cache's device, are borrowed for the call and never copied. On a CUDA
+    device calls put their work on the step's stream and return.
     """
 
-    __slots__ = ("_cache", "_handle", "_id", "_n_rows", "_open")
+    __slots__ = ("_cache", "_handle", "_id", "_n_rows", "_open", "_stream")
 
-    def __init__(self, cache: Cache, number: int, n_rows: int) -> None:
+    def __init__(self, cache: Cache, number: int, n_rows: int, stream: int) -> None:
+        self._stream = stream
         self._cache = cache
         self._handle = cache._handle
         self._id = number
@@ -54,7 +56,7 @@ class Step:
             InvalidError: shape, dtype, strides, device or layer.
             StateError: the cache is closed, or the layer has been attended to.
         """
-        _oscar.append(self._handle, self._id, layer, k, v)
+        _oscar.append(self._handle, self._id, layer, k, v, self._stream)
 
     def attend(
         self,
@@ -91,7 +93,7 @@ class Step:
         """
         if out is None:
             out = self._allocate(layer, q)
-        _oscar.attend(self._handle, self._id, layer, q, out, lse, mask, sink_logits, scale, softcap)
+        _oscar.attend(self._handle, self._id, layer, q, out, lse, mask, sink_logits, scale, softcap, self._stream)
         return out
 
     def layer(
@@ -110,7 +112,9 @@ class Step:
         """:meth:`append` and :meth:`attend` in one call; all arguments are checked before anything is written."""
         if out is None:
             out = self._allocate(layer, q)
-        _oscar.layer(self._handle, self._id, layer, k, v, q, out, lse, mask, sink_logits, scale, softcap)
+        _oscar.layer(
+            self._handle, self._id, layer, k, v, q, out, lse, mask, sink_logits, scale, softcap, self._stream
+        )
         return out
 
     def _allocate(self, layer: int, q: Tensor) -> Any:

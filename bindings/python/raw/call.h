@@ -6,30 +6,30 @@
 namespace oscar_py {
 
 inline oscar_status step_begin(oscar_cache* cache, const oscar_step_entry* entries, uint32_t n_entries,
-                               oscar_step* step_out) {
-  const oscar_step_args args{sizeof args, n_entries, entries, 0, 0};
-  return oscar_step_begin(cache, &args, nullptr, step_out);
+                               uint32_t is_replay, oscar_stream on_stream, oscar_step* step_out) {
+  const oscar_step_args args{sizeof args, n_entries, entries, is_replay, 0};
+  return oscar_step_begin(cache, &args, on_stream, step_out);
 }
 
 inline oscar_status append(oscar_cache* cache, oscar_step step, uint32_t layer, const oscar_tensor* k,
-                           const oscar_tensor* v) {
+                           const oscar_tensor* v, oscar_stream on_stream) {
   const oscar_append_args args{sizeof args, layer, *k, *v};
-  return oscar_append(cache, step, &args, nullptr);
+  return oscar_append(cache, step, &args, on_stream);
 }
 
 inline oscar_status attend(oscar_cache* cache, oscar_step step, uint32_t layer, const oscar_tensor* q,
                            const oscar_tensor* out, const oscar_tensor* lse, const oscar_tensor* mask,
-                           const oscar_tensor* sink_logits, float scale, float softcap) {
+                           const oscar_tensor* sink_logits, float scale, float softcap, oscar_stream on_stream) {
   const oscar_attend_args args{sizeof args, layer, *q, *out, *lse, *sink_logits, *mask, scale, softcap};
-  return oscar_attend(cache, step, &args, nullptr);
+  return oscar_attend(cache, step, &args, on_stream);
 }
 
 inline oscar_status layer(oscar_cache* cache, oscar_step step, uint32_t layer, const oscar_tensor* k,
                           const oscar_tensor* v, const oscar_tensor* q, const oscar_tensor* out,
                           const oscar_tensor* lse, const oscar_tensor* mask, const oscar_tensor* sink_logits,
-                          float scale, float softcap) {
+                          float scale, float softcap, oscar_stream on_stream) {
   const oscar_layer_args args{sizeof args, layer, *k, *v, *q, *out, *lse, *sink_logits, *mask, scale, softcap};
-  return oscar_layer(cache, step, &args, nullptr);
+  return oscar_layer(cache, step, &args, on_stream);
 }
 
 // The serialized calibration as a bytes object.

@@ -127,22 +127,41 @@ class TensorArg {
                    name, Py_TYPE(object)->tp_name);
       return nullptr;
     }
-    PyObject* capsule = access == Access::kWrite ? call_versioned(method) : nullptr;
-    if (capsule == nullptr && !PyErr_Occurred()) capsule = PyObject_CallNoArgs(method);
+    const bool on_device = is_on_device(object);
+    PyObject* capsule = access == Access::kWrite ? call(method, true, on_device) : nullptr;
+    // A producer from before DLPack 1.0 does not know the keyword.
+    if (capsule == nullptr && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError)) PyErr_Clear();
+    if (capsule == nullptr && !PyErr_Occurred()) capsule = call(method, false, on_device);
     Py_DECREF(method);
     if (capsule == nullptr && PyErr_ExceptionMatches(PyExc_BufferError)) refuse_with_reason(name);
     return capsule;
   }
 
-  // Null without an error: a producer from before DLPack 1.0, which does not know the keyword.
-  static PyObject* call_versioned(PyObject* method) {
+  // Whether the producer says so; one that says nothing is taken to be on the CPU.
+  static bool is_on_device(PyObject* object) {
+    PyObject* device = PyObject_CallMethod(object, "__dlpack_device__", nullptr);
+    PyObject* type = device != nullptr ? PySequence_GetItem(device, 0) : nullptr;
+    const long number = type != nullptr ? PyLong_AsLong(type) : OSCAR_DEVICE_CPU;
+    Py_XDECREF(type);
+    Py_XDECREF(device);
+    const bool is_known = PyErr_Occurred() == nullptr;
+    PyErr_Clear();
+    return is_known && number != OSCAR_DEVICE_CPU;
+  }
+
+  // Stream -1: the producer must not synchronise anything, the caller's stream is the order.
+  static PyObject* call(PyObject* method, bool is_versioned, bool on_device) {
     PyObject* no_arguments = PyTuple_New(0);
-    PyObject* keywords = Py_BuildValue("{s:(ii)}", "max_version", static_cast<int>(kDlVersionMajor), 0);
+    PyObject* keywords = is_versioned ? Py_BuildValue("{s:(ii)}", "max_version", static_cast<int>(kDlVersionMajor), 0)
+                                      : PyDict_New();
+    PyObject* no_stream = PyLong_FromLong(-1);
     PyObject* capsule = nullptr;
-    if (no_arguments != nullptr && keywords != nullptr) capsule = PyObject_Call(method, no_arguments, keywords);
+    if (no_arguments != nullptr && keywords != nullptr && no_stream != nullptr &&
+        (!on_device || PyDict_SetItemString(keywords, "stream", no_stream) == 0))
+      capsule = PyObject_Call(method, no_arguments, keywords);
     Py_XDECREF(no_arguments);
     Py_XDECREF(keywords);
-    if (capsule == nullptr && PyErr_ExceptionMatches(PyExc_TypeError)) PyErr_Clear();
+    Py_XDECREF(no_stream);
     return capsule;
   }
 

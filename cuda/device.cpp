@@ -6,10 +6,6 @@ namespace oscar::cuda {
 
 void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // not sticky: the next call must not find it
-    throw std::bad_alloc();
-  }
   throw Error(Status::kDevice, "%s: %s (%s)", what, cudaGetErrorName(error), cudaGetErrorString(error));
 }
 
@@ -31,7 +27,12 @@ void DeviceArena::allocate(const DeviceAllocator& allocator, uint64_t bytes) {
     memory = allocator.allocate(allocator.user, bytes, kAlignment);
     if (!memory) throw std::bad_alloc();
   } else {
-    check(cudaMalloc(&memory, bytes), "cudaMalloc");
+    const cudaError_t error = cudaMalloc(&memory, bytes);
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // the next call must not find it
+      throw std::bad_alloc();
+    }
+    check(error, "cudaMalloc");
   }
   allocator_ = allocator;
   base_ = static_cast<uint8_t*>(memory);

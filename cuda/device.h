@@ -9,7 +9,7 @@
 
 namespace oscar::cuda {
 
-// Throws DEVICE, or NO_MEMORY for cudaErrorMemoryAllocation.
+// Throws DEVICE.
 void check(cudaError_t error, const char* what);
 
 // Makes a device current while it lives.

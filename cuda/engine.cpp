@@ -134,6 +134,7 @@ void CudaEngine::allocate(const DeviceAllocator& allocator, uint64_t arena_bytes
 }
 
 CudaEngine::~CudaEngine() {
+  if (!fixed_.base()) return;
   // Memory goes back to its allocator only when no kernel uses it any more.
   int previous = 0;
   cudaGetDevice(&previous);

@@ -217,9 +217,10 @@ class Model {
     tokens.resize(base + kept.size());
   }
 
+  // What the next query sees is kept; a cut may go just as far.
   uint64_t first_readable(uint32_t layer, uint64_t length) const {
     if (layer != options_.windowed_layer) return 0;
-    return length > options_.window ? length - options_.window : 0;
+    return length + 1 > options_.window ? length + 1 - options_.window : 0;
   }
 
   struct Rows {

@@ -12,23 +12,6 @@ namespace {
 // The kernels' instruction set: sm_90.
 constexpr int kMajor = 9, kMinor = 0;
 
-void check_device(int32_t device) {
-  int n_devices = 0;
-  const cudaError_t error = cudaGetDeviceCount(&n_devices);
-  if (error != cudaSuccess) {
-    cudaGetLastError();
-    throw Error(Status::kUnsupported, "no CUDA device can be used: %s", cudaGetErrorString(error));
-  }
-  if (device >= n_devices)
-    throw Error(Status::kUnsupported, "device_id is %d, this machine has %d CUDA devices", device, n_devices);
-  int major = 0, minor = 0;
-  cuda::check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
-  cuda::check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
-  if (major != kMajor || minor != kMinor)
-    throw Error(Status::kUnsupported, "CUDA device %d has compute capability %d.%d, this library was built for %d.%d",
-                device, major, minor, kMajor, kMinor);
-}
-
 class CountingMemory final : public std::pmr::memory_resource {
  public:
   uint64_t bytes() const { return bytes_; }
@@ -48,8 +31,25 @@ class CountingMemory final : public std::pmr::memory_resource {
 
 }  // namespace
 
+void cuda_check_device(int32_t device) {
+  int n_devices = 0;
+  const cudaError_t error = cudaGetDeviceCount(&n_devices);
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    throw Error(Status::kUnsupported, "no CUDA device can be used: %s", cudaGetErrorString(error));
+  }
+  if (device >= n_devices)
+    throw Error(Status::kUnsupported, "device_id is %d, this machine has %d CUDA devices", device, n_devices);
+  int major = 0, minor = 0;
+  cuda::check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+  cuda::check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
+  if (major != kMajor || minor != kMinor)
+    throw Error(Status::kUnsupported, "CUDA device %d has compute capability %d.%d, this library was built for %d.%d",
+                device, major, minor, kMajor, kMinor);
+}
+
 void cuda_check_plan(const EnginePlan& plan, int32_t device) {
-  check_device(device);
+  cuda_check_device(device);
   for (uint32_t i = 0; i < plan.layers.size(); ++i) {
     const LayerPlan& l = plan.layers[i];
     const LayerClass& c = plan.classes[l.layer_class];

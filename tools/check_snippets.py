@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Keeps the code in the documentation equal to code that CI compiles and runs.
 
-A fenced block after the line `<!-- snippet: FILE#NAME -->` in README.md or docs/*.md must be the region of FILE between
+A fenced block after the line `<!-- snippet: FILE#NAME -->` in README.md, docs/*.md or bindings/*/README.md must be the region of FILE between
 the comments `snippet: NAME` and `end snippet`, without its indentation.
 
   check_snippets.py             fails and shows the difference where one has drifted
@@ -29,7 +29,7 @@ def region(file, name):
 
 def main():
     update, n_blocks, n_drifted = "--update" in sys.argv[1:], 0, 0
-    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for document in [ROOT / "README.md", *sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("bindings/*/README.md")])]:
         text = document.read_text()
         blocks = list(BLOCK.finditer(text))
         n_blocks += len(blocks)

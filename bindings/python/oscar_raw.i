@@ -79,6 +79,12 @@
 %typemap(argout, noblock=1) oscar_calibration **calibration_out {
   Py_SETREF($result, SWIG_NewPointerObj(*$1, $descriptor(oscar_calibration *), SWIG_POINTER_OWN));
 }
+%typemap(in, numinputs=0, noblock=1) oscar_calibrator **calibrator_out (oscar_calibrator *created = nullptr) {
+  $1 = &created;
+}
+%typemap(argout, noblock=1) oscar_calibrator **calibrator_out {
+  Py_SETREF($result, SWIG_NewPointerObj(*$1, $descriptor(oscar_calibrator *), SWIG_POINTER_OWN));
+}
 
 // -------------------------------------------------------------------------------------------------- outputs ----
 %typemap(in, numinputs=0, noblock=1) uint64_t *NUMBER_OUT (uint64_t number = 0) { $1 = &number; }
@@ -136,6 +142,10 @@
   $1 = borrowed.data();
   $2 = borrowed.size();
 }
+%typemap(in, noblock=1) const oscar_py::OptionalBytesArg * (oscar_py::OptionalBytesArg borrowed) {
+  if (!borrowed.take($input)) SWIG_fail;
+  $1 = &borrowed;
+}
 
 // ------------------------------------------------------------------------------------------- the GIL released ----
 %define %release_gil(FUNCTION)
@@ -150,6 +160,10 @@
 %release_gil(oscar_calibration_identity)
 %release_gil(oscar_calibration_create)
 %release_gil(oscar_calibration_load)
+%release_gil(oscar_py::calibration_import_torch)
+%release_gil(oscar_calibrator_finish)
+%release_gil(oscar_py::calibrator_create)
+%release_gil(oscar_py::calibrator_feed)
 %release_gil(oscar_read)
 %release_gil(oscar_scores)
 %release_gil(oscar_merge)
@@ -166,6 +180,9 @@
 %ignore oscar_layer;
 %ignore oscar_cache_destroy;
 %ignore oscar_calibration_destroy;
+%ignore oscar_calibrator_create;
+%ignore oscar_calibrator_feed;
+%ignore oscar_calibrator_destroy;
 %ignore oscar_calibration_save;
 %ignore oscar_last_error;
 %ignore oscar_layer_config_init;
@@ -177,10 +194,15 @@
 %ignore oscar_attend_args;
 %ignore oscar_layer_args;
 %ignore oscar_calibration_layer;
+%ignore oscar_calibration_import_torch;
+%ignore oscar_calibration_import_args;
+%ignore oscar_calibrator_args;
+%ignore oscar_calibrator_feed_args;
 %ignore oscar_cache_config::allocator;
 %ignore oscar_cache_config::device_allocator;
 
 %nodefaultctor oscar_calibration;
+%nodefaultctor oscar_calibrator;
 %nodefaultctor oscar_backend_info;
 %nodefaultctor oscar_calibration_info;
 %nodefaultctor oscar_cache_report;
@@ -197,6 +219,10 @@
 struct oscar_calibration {};
 %extend oscar_calibration {
   ~oscar_calibration() { oscar_calibration_destroy($self); }
+}
+struct oscar_calibrator {};
+%extend oscar_calibrator {
+  ~oscar_calibrator() { oscar_calibrator_destroy($self); }
 }
 %extend oscar_layer_config {
   // Takes every value from the cache's configuration.
@@ -217,6 +243,14 @@ struct CacheHandle {
 bool cache_close(CacheHandle *handle);
 %apply PyObject *raises { PyObject *calibration_save };
 PyObject *calibration_save(const oscar_calibration *calibration);
+oscar_status calibration_import_torch(const oscar_cache_config *config, const oscar_py::OptionalBytesArg *key,
+                                      const oscar_py::OptionalBytesArg *value, uint32_t n, const uint32_t *indices,
+                                      oscar_calibration **calibration_out);
+oscar_status calibrator_create(const oscar_cache_config *config, uint32_t rope_pairing, uint32_t value_basis,
+                               uint64_t n_positions, const oscar_tensor *rope_frequencies,
+                               oscar_calibrator **calibrator_out);
+oscar_status calibrator_feed(oscar_calibrator *calibrator, uint32_t layer, uint64_t first_position,
+                             const oscar_tensor *q, const oscar_tensor *k, const oscar_tensor *v);
 void set_error_factory(PyObject *factory);
 
 oscar_status step_begin(oscar_cache *cache, const oscar_step_entry *entries, uint32_t n_entries,

@@ -16,6 +16,7 @@ import time
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+import oscar
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
@@ -39,6 +40,7 @@ ATTENTION_TOKENS, ATTENTION_CALLS = 16 << 10, 101
 ATTENTION_GEOMETRIES = ((9, 3, 64), (32, 8, 128))  # this model's, and that of a model of 8 billion parameters
 GATE_RATIO = 0.25  # of the rival's KL divergence, at fewer code bits
 PAPER = "OSCAR as published"
+UNCALIBRATED = "liboscar, not calibrated"
 
 console = Console(highlight=False)
 progress = lambda text: functools.partial(track, description=f"{text:42}", console=console)
@@ -50,6 +52,8 @@ def options():
     parser.add_argument("--text", type=pathlib.Path, default=TEXTS / "pride-and-prejudice.txt", metavar="FILE",
                         help="the text that the model reads before the prompt, and that the divergence is measured on")
     parser.add_argument("--tokens", type=int, default=128, metavar="N", help="tokens of the answer (default: 128)")
+    parser.add_argument("--calibration", type=pathlib.Path, metavar="FILE",
+                        help="what examples/python/calibrate.py wrote (default: liboscar is not calibrated)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every figure to FILE")
     parser.add_argument("--gate", action="store_true",
                         help=f"fail unless the divergence is at most {GATE_RATIO} of {PAPER}'s at fewer bits")
@@ -60,10 +64,15 @@ def options():
         given.text_content = given.text.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         parser.error(f"--text {given.text}: {error.strerror}")
+    try:
+        if given.calibration:
+            given.calibration = oscar.Calibration.load(given.calibration.read_bytes())
+    except (OSError, oscar.Error) as error:
+        parser.error(f"--calibration {given.calibration}: {getattr(error, 'strerror', None) or error}")
     return given
 
 
-def show_answers(model, tokenizer, prompt, text, n_tokens):
+def show_answers(model, tokenizer, prompt, text, n_tokens, calibration):
     """Streams both answers; returns their figures."""
     context = tokenizer.decode(tokenizer.encode(text)[:CONTEXT_TOKENS])
     context = context[: context.rfind("\n\n")] if "\n\n" in context else context
@@ -72,7 +81,10 @@ def show_answers(model, tokenizer, prompt, text, n_tokens):
     if room > model.max_tokens:
         raise SystemExit(f"error: prompt and answer are {room} tokens, the model takes {model.max_tokens}")
     titles = ("exact cache (BF16)", "2-bit cache")
-    configs = [cache_config(model, profile, room, len(tokens)) for profile in ("exact", "2bit")]
+    configs = [
+        cache_config(model, "exact", room, len(tokens)),
+        cache_config(model, "2bit", room, len(tokens), calibration),
+    ]
     console.print(f"The model has read the first lines of the text. Then: [bold]{prompt}[/bold]\n")
 
     def panels(answers):
@@ -119,28 +131,28 @@ def calibration_windows(tokenizer):
     return np.concatenate(tokens).reshape(-1, CALIBRATION_WINDOW)
 
 
-def show_fidelity(model, tokenizer, text):
-    """Divergence of both 2-bit caches from the exact one, on the text; returns figures and the bytes that ours held."""
+def show_fidelity(model, tokenizer, text, calibration):
+    """Divergence of the 2-bit caches from the exact one, on the text; returns figures and the bytes that ours held."""
     tokens = np.array(tokenizer.encode(text)[:FIDELITY_TOKENS])
     n_sink = STRESS["n_sink"]
-    calibration = published_oscar.Calibration(
+    of_rival = published_oscar.Calibration(
         model, calibration_windows(tokenizer), n_sink, progress(f"calibrating {PAPER}")
     )
     with contextlib.ExitStack() as stack:
-        exact, ours = (
-            stack.enter_context(LibraryArm(cache_config(model, profile, len(tokens), STEP_TOKENS)))
-            for profile in ("exact", "2bit")
-        )
-        rival = published_oscar.PublishedOscarArm(model, calibration, n_sink, len(tokens), lambda: ours.n_packed)
+        library = lambda *given: stack.enter_context(LibraryArm(cache_config(model, *given)))
+        exact = library("exact", len(tokens), STEP_TOKENS)
+        ours = library("2bit", len(tokens), STEP_TOKENS, calibration)
+        rival = published_oscar.PublishedOscarArm(model, of_rival, n_sink, len(tokens), lambda: ours.n_packed)
         arms = {"liboscar": ours, PAPER: rival}
-        results = fidelity.compare(model, tokens, exact, arms, STEP_TOKENS, progress("reading the text three times"))
+        if calibration:
+            arms[UNCALIBRATED] = library("2bit", len(tokens), STEP_TOKENS)
+        label = progress("reading the text with every cache")
+        results = fidelity.compare(model, tokens, exact, arms, STEP_TOKENS, label)
         held = memory.held(model, ours)
         n_packed = rival.n_packed
 
-    code_bits = {
-        "liboscar": memory.block_bits_per_element(model),
-        PAPER: published_oscar.bits_per_element(model.head_dim),
-    }
+    code_bits = dict.fromkeys(arms, memory.block_bits_per_element(model))
+    code_bits[PAPER] = published_oscar.bits_per_element(model.head_dim)
     packed_share = n_packed / len(tokens)
     total_bits = {name: bits * packed_share + 16 * (1 - packed_share) for name, bits in code_bits.items()}
     table = Table(title=f"against exact keys and values, {results['liboscar'].n_tokens} tokens of the text")
@@ -152,8 +164,8 @@ def show_fidelity(model, tokenizer, text):
     console.print(table)
     console.print(
         f"Bits are per element: of packed tokens (codes, scales, zeros or means), and of all {len(tokens)}, of which "
-        f"both keep the same {len(tokens) - n_packed} in BF16. liboscar is not calibrated here; the other one is, on "
-        f"{calibration.n_tokens} tokens of other texts."
+        f"all keep the same {len(tokens) - n_packed} in BF16. {PAPER} is calibrated on {of_rival.n_tokens} tokens of "
+        f"other texts, liboscar {'as it was given' if calibration else 'not at all'}."
     )
     figures = {
         name: {"code_bits": code_bits[name], "total_bits": total_bits[name], **dataclasses.asdict(r)}
@@ -226,9 +238,9 @@ def main():
         raise SystemExit(f"error: {given.text} has {n_text} tokens, wanted at least {LEAST_TEXT_TOKENS}")
 
     console.rule("1. an answer")
-    answers = show_answers(model, tokenizer, given.prompt, text, given.tokens)
+    answers = show_answers(model, tokenizer, given.prompt, text, given.tokens, given.calibration)
     console.rule("2. fidelity")
-    quality, held = show_fidelity(model, tokenizer, text)
+    quality, held = show_fidelity(model, tokenizer, text, given.calibration)
     console.rule("3. memory")
     memories = show_memory(model, held)
     console.rule("4. time")
@@ -240,6 +252,7 @@ def main():
         figures = {
             **provenance.collect(),
             "windows": STRESS,
+            "calibration": dataclasses.asdict(given.calibration.info()) if given.calibration else None,
             "answers": answers,
             "fidelity": quality,
             "memory": [dataclasses.asdict(m) | {"times_smaller": m.times_smaller} for m in memories],

@@ -87,11 +87,12 @@ typedef struct oscar_backend_info {
   uint32_t available; /* 1: can run on this machine */
   uint32_t selected;  /* 1: what a cache created now would use */
   uint32_t reserved;
-  char name[32];    /* "reference", "scalar", "avx2", "avx512", ... */
+  char name[32];    /* "reference", "scalar", "avx2", "avx512", "cuda" */
   char reason[192]; /* why it is not available; empty where it is */
 } oscar_backend_info;
 
-/* Describes backend number `index`. The environment variable OSCAR_BACKEND forces one by name.
+/* Describes backend number `index`. The environment variable OSCAR_BACKEND forces one of the CPU's by name; "cuda" (device
+ * 0) is chosen by a cache's device_type instead.
  *   index     0, 1, ... until OSCAR_E_NOT_FOUND
  *   info_out  struct_size set by the caller */
 OSCAR_API oscar_status oscar_backend_get(uint32_t index, oscar_backend_info *info_out);
@@ -124,6 +125,7 @@ typedef struct oscar_stream_s *oscar_stream;
 
 typedef struct oscar_cache oscar_cache;
 typedef struct oscar_calibration oscar_calibration;
+typedef struct oscar_calibrator oscar_calibrator;
 
 /* Ids, not pointers: a stale one is OSCAR_E_NOT_FOUND, never a crash, and is not given out again. Sequence 0 is the
  * padding sequence: rows given to it are not stored, their output is 0 and their log-sum-exp -infinity. */
@@ -285,11 +287,106 @@ OSCAR_API oscar_status oscar_calibration_save(const oscar_calibration *calibrati
 /* Reads what oscar_calibration_save wrote. Any bytes yield a status. Errors: CORRUPT (checksum, sizes, contents). */
 OSCAR_API oscar_status oscar_calibration_load(const void *bytes, uint64_t size, oscar_calibration **calibration_out);
 
+/* Files of rotations as torch.save writes them and the authors of OSCAR (arXiv 2605.17757) publish them. */
+typedef struct oscar_calibration_import_args {
+  uint32_t struct_size;
+  uint32_t n_layer_ids;    /* entries of layer_ids: 0, or n_layers of the configuration */
+  const void *key_bytes;   /* the file of key rotations; NULL: data-free keys */
+  uint64_t key_size;       /* bytes */
+  const void *value_bytes; /* the file of value rotations; NULL: data-free values */
+  uint64_t value_size;     /* bytes */
+  const uint32_t
+      *layer_ids; /* of every layer its id in the files; OSCAR_DEFAULT: a data-free layer. NULL: the files have
+                                the same layers, n_layers of them, and rising ids are layers 0, 1, ... */
+} oscar_calibration_import_args;
+
+/* Makes a calibration from published rotations. A rotation R, [d, d] for all KV heads of a layer or [n_kv_heads, d, d],
+ * is the layer's key_transform or value_transform as it is: it was made for rows k R. There are no query moments, so
+ * rounding is plain. Nothing in a file is executed, and any bytes yield a status. docs/calibration-import.md says what is
+ * read and what is checked.
+ *   config  gives the layers and their heads
+ *   args    the bytes are borrowed for the call
+ * Errors: CORRUPT (bytes that torch.save does not write, or whose content is no rotation: not finite, not orthogonal; the
+ * text says what and where); UNSUPPORTED (compressed or zip64 archives, pickles that name anything but tensors, other
+ * formats); INVALID (arguments, or files that do not fit the configuration). */
+OSCAR_API oscar_status oscar_calibration_import_torch(const oscar_cache_config *config,
+                                                      const oscar_calibration_import_args *args,
+                                                      oscar_calibration **calibration_out);
+
 OSCAR_API oscar_status oscar_calibration_info_get(const oscar_calibration *calibration,
                                                   oscar_calibration_info *info_out);
 
 /* NULL is fine. A cache keeps what it needs: its calibration may be destroyed before it. */
 OSCAR_API void oscar_calibration_destroy(oscar_calibration *calibration);
+
+/* -------------------------------------------------------------------------------------------- calibrator ---- */
+
+/* A calibrator makes a calibration from what a model computes for a text: create, feed every layer, finish. It keeps
+ * second moments per KV head and one open block of keys, never the tensors: its size does not depend on how many tokens
+ * it has seen. A few thousand tokens of ordinary text are plenty, 256 are enough. docs/calibration.md has the formulas.
+ *
+ * RoPE: keys near the start of a text say little about the directions in which later ones will lie. Given the
+ * frequencies, the calibrator undoes the rotation and averages over all positions to be served, in closed form. */
+
+/* Which elements RoPE turns together, of the first 2 n_pairs elements of a head; the others do not turn. */
+typedef uint32_t oscar_rope_pairing;
+enum oscar_rope_pairing_enum {
+  OSCAR_ROPE_HALF = 0,       /* x[i] with x[i + n_pairs]: Hugging Face's rotate_half, NeoX */
+  OSCAR_ROPE_INTERLEAVED = 1 /* x[2 i] with x[2 i + 1]: GPT-J; llama.cpp's order of Llama's heads */
+};
+
+typedef uint32_t oscar_value_basis;
+enum oscar_value_basis_enum {
+  OSCAR_VALUE_BASIS_BALANCED = 0, /* a transform for the values of every KV head */
+  OSCAR_VALUE_BASIS_HADAMARD = 1  /* as without calibration: fewer bytes, a faster map, somewhat larger errors */
+};
+
+typedef struct oscar_calibrator_args {
+  uint32_t struct_size;
+  uint32_t rope_pairing; /* oscar_rope_pairing */
+  uint32_t value_basis;  /* oscar_value_basis */
+  uint32_t reserved;     /* 0 */
+  uint64_t n_positions;  /* positions 0 .. n_positions - 1 will be served; 0: max_tokens of the configuration */
+  /* [n_pairs] or [n_layers, n_pairs], F32 on the CPU: radians by which pair i turns from one position to the next, e.g.
+   * theta^(-2 i / key_dim); scaled ones for YaRN or Llama 3. 0 does not turn: all zeros for a layer without positions.
+   * Absent: unknown. Moments are then taken as they are, and finish demands tokens of all positions to be served. */
+  oscar_tensor rope_frequencies;
+} oscar_calibrator_args;
+
+/* Some tokens of one sequence at consecutive positions, as one layer of the model has them. CPU tensors, F32, F16 or
+ * BF16, any strides with the last dimension dense. */
+typedef struct oscar_calibrator_feed_args {
+  uint32_t struct_size;
+  uint32_t layer;
+  uint64_t first_position; /* of row 0; where it is not the last call's end, another sequence begins */
+  oscar_tensor q;          /* [n, n_q_heads, key_dim], with positions (RoPE) already applied */
+  oscar_tensor k;          /* [n, n_kv_heads, key_dim], likewise; absent for a layer with kv_source */
+  oscar_tensor v;          /* [n, n_kv_heads, value_dim]; absent for a layer with kv_source */
+} oscar_calibrator_feed_args;
+
+/* Begins a calibration.
+ *   config  the cache's: geometry, storage, kv_source, max_tokens and n_sink count, its calibration does not; borrowed
+ *           for the call
+ * Errors: INVALID. */
+OSCAR_API oscar_status oscar_calibrator_create(const oscar_cache_config *config, const oscar_calibrator_args *args,
+                                               oscar_calibrator **calibrator_out);
+
+/* Counts tokens of one layer, in any number of calls and any order of layers. The first n_sink positions of a sequence
+ * do not count: a cache keeps them exact. Neither do the last tokens of a sequence that fill less than half a block of
+ * 128 (their keys only).
+ * Errors: INVALID (shapes, an element that is not finite: nothing was counted). */
+OSCAR_API oscar_status oscar_calibrator_feed(oscar_calibrator *calibrator, const oscar_calibrator_feed_args *args);
+
+/* Solves for the key transform, the query moment and, unless Hadamard was asked for, the value transform of every KV
+ * head. A layer with exact storage or kv_source stores no blocks and gets no transforms; it need not be fed, but the
+ * queries of one with kv_source count for its source. Moments get 1e-3 of their mean eigenvalue on the diagonal: a few
+ * tokens, of lower rank than the head's dimension, are served. The calibrator can be fed on and finished again.
+ * Errors: STATE (a layer was fed nothing or too little: less than 128 or key_dim keys; without frequencies, less than
+ * all positions); INVALID (keys that do not vary, queries or values that are zero). The text names layer and head. */
+OSCAR_API oscar_status oscar_calibrator_finish(const oscar_calibrator *calibrator, oscar_calibration **calibration_out);
+
+/* NULL is fine. */
+OSCAR_API void oscar_calibrator_destroy(oscar_calibrator *calibrator);
 
 /* ------------------------------------------------------------------------------------------------- cache ---- */
 

@@ -11,7 +11,9 @@
 
 namespace oscar {
 
-// Throws UNSUPPORTED where the device cannot be used, or its kernels do not serve the plan.
+// Throws UNSUPPORTED where the device cannot be used at all.
+void cuda_check_device(int32_t device);
+// The same, and where its kernels do not serve the plan.
 void cuda_check_plan(const EnginePlan& plan, int32_t device);
 
 // All that cuda_engine will take from the host and from the device, the arena aside.

@@ -5,11 +5,10 @@
 namespace oscar {
 
 namespace {
-[[noreturn]] void refuse() {
-  throw Error(Status::kUnsupported,
-              "device_type is CUDA, and this library was built without it (CMake: OSCAR_CUDA=ON)");
-}
+[[noreturn]] void refuse() { throw Error(Status::kUnsupported, "CUDA is not built in (CMake: OSCAR_CUDA=ON)"); }
 }  // namespace
+
+void cuda_check_device(int32_t) { refuse(); }
 
 void cuda_check_plan(const EnginePlan&, int32_t) { refuse(); }
 

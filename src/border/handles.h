@@ -5,9 +5,14 @@
 #include "cache/cache.h"
 #include "oscar/oscar.h"
 #include "transform/calibration.h"
+#include "transform/calibrator.h"
 
 struct oscar_calibration {
   std::shared_ptr<const oscar::Calibration> calibration;
+};
+
+struct oscar_calibrator {
+  oscar::Calibrator calibrator;
 };
 
 struct oscar_cache {

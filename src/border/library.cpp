@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "backend/backend.h"
+#include "backend/device_engine.h"
 #include "border/arguments.h"
 #include "border/guard.h"
 
@@ -23,6 +24,23 @@ void set_last_error(const char* function, const char* text) noexcept {
 
 using namespace oscar;
 using namespace oscar::border;
+
+namespace {
+
+// Chosen by a cache's device_type, and never by OSCAR_BACKEND.
+oscar_backend_info cuda_info() {
+  oscar_backend_info info{};
+  std::snprintf(info.name, sizeof info.name, "cuda");
+  try {
+    cuda_check_device(0);
+    info.available = 1;
+  } catch (const Error& e) {
+    std::snprintf(info.reason, sizeof info.reason, "%s", e.what());
+  }
+  return info;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -55,9 +73,13 @@ oscar_status oscar_backend_get(uint32_t index, oscar_backend_info* info_out) {
   return guarded("oscar_backend_get", [&] {
     require(info_out, "info_out");
     const auto list = backend_list();
-    if (index >= list.size()) {
+    if (index > list.size()) {
       write_struct(info_out, oscar_backend_info{}, "info_out");
-      throw Error(Status::kNotFound, "index is %u, there are %zu backends", index, list.size());
+      throw Error(Status::kNotFound, "index is %u, there are %zu backends", index, list.size() + 1);
+    }
+    if (index == list.size()) {
+      write_struct(info_out, cuda_info(), "info_out");
+      return;
     }
     char error[256];
     const BackendEntry& entry = list[index];

@@ -41,8 +41,12 @@ def test_every_function_of_the_header_is_reached():
         "oscar_attend": "attend",
         "oscar_layer": "layer",
         "oscar_calibration_save": "calibration_save",
+        "oscar_calibration_import_torch": "calibration_import_torch",
         "oscar_cache_destroy": "cache_close",
         "oscar_calibration_destroy": "oscar_calibration",
+        "oscar_calibrator_create": "calibrator_create",
+        "oscar_calibrator_feed": "calibrator_feed",
+        "oscar_calibrator_destroy": "oscar_calibrator",
         "oscar_last_error": "set_error_factory",
         "oscar_layer_config_init": "oscar_layer_config",
     }

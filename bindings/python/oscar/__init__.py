@@ -13,6 +13,7 @@ for the call, never copied and never converted; torch is never imported.
 
 from .cache import Cache
 from .calibration import Calibration, CalibrationInfo, CalibrationLayer
+from .calibrator import Calibrator, RopePairing, ValueBasis
 from .config import Config, LayerConfig
 from .errors import (
     BackendError,
@@ -44,6 +45,7 @@ __all__ = [
     "Calibration",
     "CalibrationInfo",
     "CalibrationLayer",
+    "Calibrator",
     "Config",
     "CorruptError",
     "DeviceError",
@@ -55,6 +57,7 @@ __all__ = [
     "NoSpaceError",
     "NotFoundError",
     "Report",
+    "RopePairing",
     "Sequence",
     "StateError",
     "Stats",
@@ -62,6 +65,7 @@ __all__ = [
     "Storage",
     "Tensor",
     "UnsupportedError",
+    "ValueBasis",
     "Writer",
     "abi_version",
     "backends",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _oscar
 from .errors import InvalidError
-from .types import Tensor
+from .types import DEFAULT, Tensor
 
 if TYPE_CHECKING:
     from .config import Config
@@ -77,7 +77,7 @@ class Calibration:
 
     def __init__(self, handle: Any) -> None:
         if not isinstance(handle, _oscar.oscar_calibration):
-            raise TypeError("make a Calibration by data_free, identity, from_layers or load")
+            raise TypeError("make a Calibration by data_free, identity, from_layers, load or import_torch")
         self._handle = handle
 
     @classmethod
@@ -121,6 +121,36 @@ class Calibration:
             CorruptError: anything else.
         """
         return cls(_oscar.oscar_calibration_load(data))
+
+    @classmethod
+    def import_torch(
+        cls,
+        config: Config,
+        *,
+        key: bytes | bytearray | memoryview | None = None,
+        value: bytes | bytearray | memoryview | None = None,
+        layer_ids: Sequence[int | None] = (),
+    ) -> Calibration:
+        """From rotations that the authors of OSCAR (arXiv 2605.17757) publish as files of ``torch.save``.
+
+        Nothing in a file is executed, and torch is not needed. There are no query moments: rounding is plain.
+
+        Args:
+            config: gives the layers and their heads.
+            key: the bytes of the file of key rotations; None: data-free keys.
+            value: the bytes of the file of value rotations; None: data-free values.
+            layer_ids: of every layer its id in the files, None for a data-free layer. Empty: the files have as many
+                layers as the configuration, and rising ids are layers 0, 1, ...
+
+        Raises:
+            CorruptError: bytes that ``torch.save`` does not write, or that hold no rotations.
+            UnsupportedError: compressed archives, pickles that name anything but tensors, other formats.
+            InvalidError: neither file is given, or they do not fit the configuration.
+        """
+        from .config import RawConfig
+
+        ids = [DEFAULT if i is None else i for i in layer_ids]
+        return cls(_oscar.calibration_import_torch(RawConfig(config).struct, key, value, ids))
 
     def save(self) -> bytes:
         """Serializes."""

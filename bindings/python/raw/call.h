@@ -32,6 +32,28 @@ inline oscar_status layer(oscar_cache* cache, oscar_step step, uint32_t layer, c
   return oscar_layer(cache, step, &args, on_stream);
 }
 
+inline oscar_status calibrator_create(const oscar_cache_config* config, uint32_t rope_pairing, uint32_t value_basis,
+                                      uint64_t n_positions, const oscar_tensor* rope_frequencies,
+                                      oscar_calibrator** calibrator_out) {
+  const oscar_calibrator_args args{sizeof args, rope_pairing, value_basis, 0, n_positions, *rope_frequencies};
+  return oscar_calibrator_create(config, &args, calibrator_out);
+}
+
+inline oscar_status calibrator_feed(oscar_calibrator* calibrator, uint32_t layer, uint64_t first_position,
+                                    const oscar_tensor* q, const oscar_tensor* k, const oscar_tensor* v) {
+  const oscar_calibrator_feed_args args{sizeof args, layer, first_position, *q, *k, *v};
+  return oscar_calibrator_feed(calibrator, &args);
+}
+
+// Files of rotations; an absent one is None. layer_ids empty: none.
+inline oscar_status calibration_import_torch(const oscar_cache_config* config, const OptionalBytesArg* key,
+                                             const OptionalBytesArg* value, uint32_t n, const uint32_t* indices,
+                                             oscar_calibration** calibration_out) {
+  const oscar_calibration_import_args args{
+      sizeof args, n, key->data(), key->size(), value->data(), value->size(), n > 0 ? indices : nullptr};
+  return oscar_calibration_import_torch(config, &args, calibration_out);
+}
+
 // The serialized calibration as a bytes object.
 inline PyObject* calibration_save(const oscar_calibration* calibration) {
   uint64_t size = 0;

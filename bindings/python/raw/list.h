@@ -62,12 +62,25 @@ class BytesArg {
     if (held_) PyBuffer_Release(&buffer_);
   }
   bool take(PyObject* object) { return held_ = PyObject_GetBuffer(object, &buffer_, PyBUF_SIMPLE) == 0; }
+  bool is_held() const { return held_; }
   void* data() const { return buffer_.buf; }
   uint64_t size() const { return static_cast<uint64_t>(buffer_.len); }
 
  private:
   Py_buffer buffer_ = {};
   bool held_ = false;
+};
+
+// The same, or None: no bytes.
+class OptionalBytesArg {
+ public:
+  bool take(PyObject* object) { return object == Py_None || bytes_.take(object); }
+  // Not NULL for no bytes at all, which are a file as well.
+  const void* data() const { return bytes_.is_held() && bytes_.size() == 0 ? "" : bytes_.data(); }
+  uint64_t size() const { return bytes_.size(); }
+
+ private:
+  BytesArg bytes_;
 };
 
 // Layers of a calibration, with the tensors they borrow: [(n_kv_heads, key_dim, value_dim, key_transform,

@@ -13,8 +13,8 @@ import oscar
 STRESS = {"n_sink": 4, "n_recent": 32}
 
 
-def cache_config(model, profile, max_tokens, max_step_tokens):
-    """A liboscar cache for one sequence of `model`; data-free, that is, without calibration."""
+def cache_config(model, profile, max_tokens, max_step_tokens, calibration=None):
+    """A liboscar cache for one sequence of `model`; without a calibration it is data-free."""
     geometry = {
         "n_layers": model.n_layers,
         "n_q_heads": model.n_q_heads,
@@ -24,6 +24,7 @@ def cache_config(model, profile, max_tokens, max_step_tokens):
     bf16_bytes = 4 * max_tokens * model.n_layers * model.n_kv_heads * model.head_dim
     return oscar.Config(
         profile=profile,
+        calibration=calibration,
         **geometry,
         **STRESS,
         max_sequences=1,

@@ -28,7 +28,7 @@ class Model:
         self.head_dim = self.width // self.n_q_heads
         self.max_tokens = number("context_length")
         self._eps = np.float32(number("attention.layer_norm_rms_epsilon"))
-        self._rope_frequency = number("rope.freq_base") ** (-np.arange(0, self.head_dim, 2) / self.head_dim)
+        self.rope_frequency = number("rope.freq_base") ** (-np.arange(0, self.head_dim, 2) / self.head_dim)
 
         weights = {t.name: dequantize(t.data, t.tensor_type).astype(np.float32) for t in progress(reader.tensors)}
         join = lambda *names: np.ascontiguousarray(np.concatenate([weights.pop(name + ".weight") for name in names]).T)
@@ -57,7 +57,7 @@ class Model:
         """
         n, dim = len(tokens), self.head_dim
         n_q, n_kv = self.n_q_heads * dim, self.n_kv_heads * dim
-        angle = np.asarray(positions)[:, None] * self._rope_frequency
+        angle = np.asarray(positions)[:, None] * self.rope_frequency
         rotation = np.exp(1j * angle).astype(np.complex64)[:, None]  # [n, 1, dim / 2]
         x = self._embedding[tokens]
         for layer, w in enumerate(self._layers):

@@ -1,0 +1,3 @@
+module github.com/liboscar/liboscar/bindings/go
+
+go 1.24

@@ -1,0 +1,99 @@
+package oscar
+
+// #include "shim.h"
+import "C"
+
+import "unsafe"
+
+// Report is what a configuration costs for one sequence of Context tokens, before any memory is taken.
+type Report struct {
+	Served              bool    // NewCache will accept it, memory permitting
+	Context             int     // tokens of the sequence
+	BytesSequences      int     // all that grows with tokens: codes, scales, means, windows, scores, padding, tables
+	BytesFixed          int     // the rest: calibration, workspace, bookkeeping
+	BytesBF16           int     // the same tokens as BF16 keys and values
+	BlockBytes          int     // one block of 128 tokens of one KV head of layer 0 (0 for exact storage)
+	BitsPerElement      float64 // 8 BytesSequences / elements of keys and values
+	BlockBitsPerElement float64 // of packed tokens alone: codes, scales, mean and ids
+	Reason              string  // why it is not served, or advice; may be empty
+}
+
+// Check says whether a configuration is served, and predicts its memory exactly: BytesSequences is what [Cache.Stats]
+// reports when one sequence holds context tokens and a step for one more has begun. A configuration that is understood and
+// not served is no error: Served is false, and Reason says why.
+//
+// Errors: ErrInvalid (a malformed configuration), ErrState (its calibration is closed).
+func Check(config *Config, context int) (Report, error) {
+	raw, layers, err := config.raw()
+	if err != nil {
+		return Report{}, err
+	}
+	tokens, err := count("context", context)
+	if err != nil {
+		return Report{}, err
+	}
+	calibration, err := config.Calibration.acquire()
+	if err != nil {
+		return Report{}, err
+	}
+	defer config.Calibration.release()
+	var r C.oscar_cache_report
+	if err := check(C.oscar_go_cache_check(&raw, unsafe.SliceData(layers), calibration, tokens, &r)); err != nil {
+		return Report{}, err
+	}
+	return Report{
+		Served:              r.served != 0,
+		Context:             int(r.context),
+		BytesSequences:      int(r.bytes_sequences),
+		BytesFixed:          int(r.bytes_fixed),
+		BytesBF16:           int(r.bytes_bf16),
+		BlockBytes:          int(r.block_bytes),
+		BitsPerElement:      float64(r.bits_per_element),
+		BlockBitsPerElement: float64(r.block_bits_per_element),
+		Reason:              C.GoString(&r.reason[0]),
+	}, nil
+}
+
+// Stats is what a cache holds now.
+type Stats struct {
+	NSequences     int
+	NOpenSteps     int
+	NTokens        int     // accepted tokens of all sequences
+	NPackedTokens  int     // summed over sequences: the most tokens that any one layer reads from blocks
+	NBlocks        int     // blocks of 128 tokens in use, over all layer classes; shared ones count once
+	NExactPages    int     // pages of 16 exact rows in use, over all layer classes
+	NNonFinite     int     // elements that were NaN or infinite when packed, and were stored as 0
+	BytesSequences int     // as in Report, for all sequences
+	BytesFixed     int     // as in Report
+	BytesSlabs     int     // capacity in slabs that hold something: BytesSequences and free places of the same kind
+	BytesFree      int     // capacity in empty slabs, free for anything
+	BitsPerElement float64 // 8 BytesSequences / elements of NTokens; 0 without tokens
+}
+
+// Stats tells what the cache holds.
+//
+// Errors: ErrState (closed).
+func (c *Cache) Stats() (Stats, error) {
+	if err := c.share(); err != nil {
+		return Stats{}, err
+	}
+	defer c.mu.RUnlock()
+	var r C.oscar_cache_stats
+	if err := check(C.oscar_go_cache_stats_get(c.handle, &r)); err != nil {
+		return Stats{}, err
+	}
+	return Stats{
+		NSequences:     int(r.n_sequences),
+		NOpenSteps:     int(r.n_open_steps),
+		NTokens:        int(r.n_tokens),
+		NPackedTokens:  int(r.n_packed_tokens),
+		NBlocks:        int(r.n_blocks),
+		NExactPages:    int(r.n_exact_pages),
+		NNonFinite:     int(r.n_non_finite),
+		BytesSequences: int(r.bytes_sequences),
+		BytesFixed:     int(r.bytes_fixed),
+		BytesSlabs:     int(r.bytes_slabs),
+		BytesFree:      int(r.bytes_free),
+		BitsPerElement: float64(r.bits_per_element),
+	}, nil
+}

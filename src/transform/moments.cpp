@@ -1,0 +1,114 @@
+#include "transform/moments.h"
+
+#include <Eigen/Dense>
+#include <algorithm>
+
+#include "format/block.h"
+
+namespace oscar {
+namespace {
+
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+constexpr uint64_t kChunk = 128;  // rows that are in double precision at a time
+
+}  // namespace
+
+void SecondMoment::add(const double* rows, uint64_t n) {
+  const Eigen::Map<const Matrix> x(rows, static_cast<Eigen::Index>(n), dim_);
+  Eigen::Map<Matrix> sum(sum_.data(), dim_, dim_);
+  sum.selfadjointView<Eigen::Lower>().rankUpdate(x.transpose());
+  n_rows_ += n;
+}
+
+std::vector<double> SecondMoment::mean() const {
+  std::vector<double> full(sum_.size());
+  for (uint64_t i = 0; i < dim_; ++i)
+    for (uint64_t j = 0; j <= i; ++j)
+      full[i * dim_ + j] = full[j * dim_ + i] = sum_[i * dim_ + j] / static_cast<double>(n_rows_);
+  return full;
+}
+
+LayerMoments::LayerMoments(const LayerGeometry& geometry, const Rope& rope, uint64_t n_sink)
+    : geometry_(geometry), rope_(rope), n_sink_(n_sink),
+      open_keys_(uint64_t{geometry.n_kv_heads} * kBlockTokens * geometry.key_dim) {
+  for (uint32_t h = 0; h < geometry.n_kv_heads; ++h)
+    heads_.push_back(
+        {SecondMoment(geometry.key_dim), SecondMoment(geometry.key_dim), SecondMoment(geometry.value_dim)});
+}
+
+void LayerMoments::add_queries(uint64_t first_position, uint64_t n, uint32_t group, const Rope& rope,
+                               const RowLoader& q) {
+  const uint32_t dim = geometry_.key_dim;
+  std::vector<double> rows(kChunk * dim), cos_sin(kChunk * dim);
+  std::vector<float> loaded(dim);
+  const uint64_t skipped = first_position < n_sink_ ? std::min(n, n_sink_ - first_position) : 0;
+  for (uint64_t first = skipped; first < n; first += kChunk) {
+    const uint64_t count = std::min(kChunk, n - first);
+    for (uint64_t i = 0; i < count; ++i)
+      rope.phases(static_cast<double>(first_position + first + i), &cos_sin[i * dim]);
+    for (uint32_t head = 0; head < geometry_.n_kv_heads * group; ++head) {
+      for (uint64_t i = 0; i < count; ++i) {
+        q(first + i, head, loaded.data());
+        std::copy(loaded.begin(), loaded.end(), &rows[i * dim]);
+        rope.undo(&cos_sin[i * dim], &rows[i * dim]);
+      }
+      heads_[head / group].query.add(rows.data(), count);
+    }
+  }
+}
+
+void LayerMoments::add_tokens(uint64_t first_position, uint64_t n, const RowLoader& k, const RowLoader& v) {
+  if (first_position != next_position_) {
+    add_open_block(heads_);
+    n_open_ = 0;
+  }
+  const uint32_t key_dim = geometry_.key_dim, value_dim = geometry_.value_dim;
+  std::vector<float> loaded(value_dim);
+  std::vector<double> values(kChunk * value_dim);
+  next_position_ = first_position + n;
+  end_position_ = std::max(end_position_, next_position_);
+  const uint64_t skipped = first_position < n_sink_ ? std::min(n, n_sink_ - first_position) : 0;
+  for (uint64_t first = skipped, count; first < n; first += count) {
+    count = std::min<uint64_t>(kBlockTokens - n_open_, n - first);
+    for (uint32_t head = 0; head < geometry_.n_kv_heads; ++head) {
+      for (uint64_t i = 0; i < count; ++i) {
+        k(first + i, head, &open_keys_[(uint64_t{head} * kBlockTokens + n_open_ + i) * key_dim]);
+        v(first + i, head, loaded.data());
+        std::copy(loaded.begin(), loaded.end(), &values[i * value_dim]);
+      }
+      heads_[head].value.add(values.data(), count);
+    }
+    n_open_ += static_cast<uint32_t>(count);
+    if (n_open_ < kBlockTokens) continue;
+    next_position_ = first_position + first + count;  // where the block ends
+    add_open_block(heads_);
+    n_open_ = 0;
+    next_position_ = first_position + n;
+  }
+}
+
+void LayerMoments::add_open_block(std::vector<HeadMoments>& heads) const {
+  if (n_open_ < kLeastOpenTokens) return;
+  const uint32_t dim = geometry_.key_dim;
+  std::vector<double> cos_sin(dim);
+  // The mean of the block's positions: n_open_ consecutive ones that end before next_position_.
+  rope_.phases(static_cast<double>(next_position_) - (n_open_ + 1) / 2.0, cos_sin.data());
+  Matrix keys(n_open_, dim);
+  for (uint32_t head = 0; head < geometry_.n_kv_heads; ++head) {
+    const float* from = &open_keys_[uint64_t{head} * kBlockTokens * dim];
+    for (uint32_t i = 0; i < n_open_; ++i)
+      for (uint32_t d = 0; d < dim; ++d) keys(i, d) = static_cast<double>(from[i * dim + d]);
+    keys.rowwise() -= keys.colwise().mean().eval();
+    for (uint32_t i = 0; i < n_open_; ++i) rope_.undo(cos_sin.data(), keys.row(i).data());
+    heads[head].key.add(keys.data(), n_open_);
+  }
+}
+
+std::vector<HeadMoments> LayerMoments::heads() const {
+  std::vector<HeadMoments> all = heads_;
+  add_open_block(all);
+  return all;
+}
+
+}  // namespace oscar

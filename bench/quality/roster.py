@@ -1,0 +1,87 @@
+"""All arms by name: what they are, what they cost, how to make one."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import oscar
+
+from .arm import LibraryArm, RivalArm, cache_config
+from .eviction import H2O, SlidingWindow, SnapKV, StreamingLLM
+from .quantizer import Fp8, HadamardMinMax, Kivi, PublishedOscar, TurboQuant
+from .windows import WINDOWS
+
+EXACT, OURS, RIVAL = "exact", "ours", "rival"
+PROFILES = ("2bit-plain", "2bit", "k3v2", "3bit", "4bit")
+CALIBRATED_PROFILES = ("2bit", "3bit", "4bit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    name: str
+    label: str
+    kind: str  # EXACT, OURS or RIVAL
+    code_bits: float  # of an element of a packed token, all stored bits counted
+    make: Callable  # (windows, max_tokens, max_step_tokens) -> arm
+    drops_tokens: bool = False
+
+
+def library_bits(shape, profile, calibration=None):
+    """Of packed tokens: codes, scales, means and ids, as liboscar itself counts them."""
+    report = oscar.check(cache_config(shape, profile, WINDOWS["stress"], 8192, 32, calibration), 8192)
+    if not report.served:
+        raise SystemExit(f"error: profile {profile}: {report.reason}")
+    return report.block_bits_per_element
+
+
+def library_entry(shape, profile, label, kind=OURS, calibration=None, name=None):
+    bits = 16.0 if kind == EXACT else library_bits(shape, profile, calibration)
+    make = lambda windows, n, n_step: LibraryArm(shape, profile, windows, n, n_step, calibration)
+    return Entry(name or profile, label, kind, bits, make)
+
+
+def ours(shape, calibrations):
+    """The library's profiles: data-free, and with each calibration {name: oscar.Calibration}."""
+    for profile in PROFILES:
+        yield library_entry(shape, profile, f"liboscar {profile}, data-free")
+    for given, calibration in calibrations.items():
+        for profile in CALIBRATED_PROFILES:
+            label, name = f"liboscar {profile}, {given}", f"{profile}+{given}"
+            yield library_entry(shape, profile, label, calibration=calibration, name=name)
+
+
+def quantizers(rotations):
+    yield "fp8", "FP8 e4m3", Fp8
+    yield "int4", "INT4, Hadamard, min-max", lambda: HadamardMinMax(4)
+    yield "int2", "INT2, Hadamard, min-max", lambda: HadamardMinMax(2)
+    yield "kivi-4", "KIVI-4", lambda: Kivi(4)
+    yield "kivi-2", "KIVI-2", lambda: Kivi(2)
+    yield "turboquant", "TurboQuant, 2 bits", TurboQuant
+    if rotations is not None:
+        yield "oscar", "OSCAR as published", lambda: PublishedOscar(*rotations)
+
+
+EVICTIONS = (
+    ("h2o", "H2O", H2O),
+    ("snapkv", "SnapKV", SnapKV),
+    ("streaming", "StreamingLLM", StreamingLLM),
+    ("sliding", "sliding window", SlidingWindow),
+)
+
+
+def roster(shape, rotations, calibrations):
+    """{name: Entry}. rotations: OSCAR's (keys, values), or None: without it."""
+    entries = [library_entry(shape, "exact", "exact BF16", EXACT), *ours(shape, calibrations)]
+    for name, label, method in quantizers(rotations):
+        make = lambda windows, n, n_step, method=method: RivalArm(shape, windows, n, quantizer=method())
+        entries.append(Entry(name, label, RIVAL, method().bits(shape.head_dim), make))
+    budget = library_bits(shape, "2bit")
+    for name, label, method in EVICTIONS:
+        make = lambda windows, n, n_step, method=method: RivalArm(shape, windows, n, eviction=method(budget))
+        entries.append(Entry(name, label, RIVAL, budget, make, drops_tokens=True))
+    return {entry.name: entry for entry in entries}
+
+
+def published_rotations(calibration):
+    """From published_oscar.Calibration: (keys, values), each [n_layers, n_kv_heads, d, d]."""
+    return np.stack(calibration.key_rotation), np.stack(calibration.value_rotation)

@@ -7,8 +7,6 @@ namespace oscar::cuda {
 
 namespace {
 
-constexpr uint64_t kLine = sizeof(TableLine);
-
 uint32_t n_multiprocessors(int device) {
   int n = 0;
   check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
@@ -39,11 +37,9 @@ uint64_t max_page_spans(const LayerClass& c, const EngineSizes& sizes, const Eng
   return std::min(all, (c.n_sink + sizes.undecided + plan.max_step_tokens) / kPageTokens + 6);
 }
 
-uint64_t lines_of(uint64_t n, uint64_t bytes) { return (n * bytes + kLine - 1) / kLine; }
-
 void size_class(DeviceClass& d, const LayerClass& c, const EngineSizes& sizes, const EnginePlan& plan) {
   d.max_spans = (c.exact ? 0 : sizes.max_blocks) + max_page_spans(c, sizes, plan);
-  d.page_lines = lines_of(sizes.max_pages, sizeof(uint32_t));
+  d.page_lines = table_lines(sizes.max_pages, sizeof(uint32_t));
   d.sequence_lines = d.max_spans + d.page_lines;
 }
 
@@ -64,7 +60,7 @@ DeviceSizes::DeviceSizes(const EnginePlan& plan, int device)
   for (const LayerClass& c : plan.classes)
     for (uint32_t queries = 1; queries <= kMaxQueries; ++queries)
       for (const uint32_t segments : {1u, max_segments}) {
-        const AttendShape shape{c.exact ? BlockShape{c.key_dim, c.value_dim, 0, 0, 0} : c.shape, queries, segments};
+        const AttendShape shape{block_shape(c), queries, segments};
         max_ctas = std::max(max_ctas, attend_ctas(shape, n_multiprocessors));
         attend_workspace = std::max(attend_workspace, attend_workspace_bytes(shape, n_multiprocessors, max_segments));
       }
@@ -80,8 +76,9 @@ DeviceSizes::DeviceSizes(const EnginePlan& plan, int device)
   max_packs = engine.max_aged_blocks + plan.n_scratch * engine.max_step_blocks;
   max_arrivals = std::max(engine.max_aged_blocks * heads, engine.max_step_blocks * engine.max_kv_heads);
   max_moved = plan.n_recent + engine.undecided / kPageTokens + 2;
-  step_lines = plan.classes.size() * lines_of(max_entries, sizeof(PartWork)) +
-               n_variants(plan) * (lines_of(max_entries, sizeof(SequenceWork)) + lines_of(max_ctas, sizeof(CtaStart)));
+  step_lines = plan.classes.size() * table_lines(max_entries, sizeof(PartWork)) +
+               n_variants(plan) *
+                   (table_lines(max_entries, sizeof(SequenceWork)) + table_lines(max_ctas, sizeof(CtaStart)));
   n_lines += plan.max_open_steps * step_lines;
 }
 

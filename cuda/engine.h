@@ -17,6 +17,14 @@
 
 namespace oscar::cuda {
 
+// Positions and counts of the cache as the device has them: 32 bits, which max_tokens fits.
+inline uint32_t u32(uint64_t n) { return static_cast<uint32_t>(n); }
+
+// The shape that the decode kernel is chosen by. An exact class has no blocks.
+inline BlockShape block_shape(const LayerClass& c) {
+  return c.exact ? BlockShape{c.key_dim, c.value_dim, 0, 0, 0} : c.shape;
+}
+
 // Layers that share tables of the decode kernel: one class, one group size.
 struct AttendVariant {
   uint32_t layer_class, group;
@@ -127,6 +135,8 @@ class CudaEngine final : public Engine {
   void write(const StepView& step, uint64_t line, const void* data, uint64_t bytes);
   const PartWork* parts_of(uint32_t step_slot, uint32_t layer_class) const;
   ScratchView scratch_of(const StepView& step, uint32_t layer) const;
+  template <class Args>
+  void describe(Args& args, const StepView& step, const AttendRequest& r, float* lse, int64_t lse_row_stride) const;
   void attend_decode(const StepView& step, const AttendRequest& r, float* lse, int64_t lse_row_stride);
   void attend_any(const StepView& step, const AttendRequest& r, float* lse, int64_t lse_row_stride);
   void cast_votes(const StepView& step, const AttendRequest& r, const float* lse, int64_t lse_row_stride);
@@ -137,6 +147,7 @@ class CudaEngine final : public Engine {
   void pack(const StepArea& area, std::span<const oscar::PackJob> jobs);
   void pack_blocks(uint32_t layer_class, const PackJob* jobs, uint32_t n_jobs, uint32_t first_head, uint32_t n_heads,
                    uint32_t* arrivals);
+  PackJob aged_job(const oscar::PackJob& job) const;
   PackJob chunk_job(const StepView& step, const StepEntry& e, uint32_t layer_class, uint32_t block,
                     uint32_t scratch_area) const;
   void send_chunk_packs(const StepView& step);

@@ -14,38 +14,43 @@ void send(T* device, const std::pmr::vector<T>& jobs, cudaStream_t stream) {
           "uploading jobs");
 }
 
-uint32_t u32(uint64_t position) { return static_cast<uint32_t>(position); }
+// The jobs of each class, as the device wants them, one class after the other in `device`.
+template <class Job, class Work, class Convert, class Launch>
+void run_by_class(uint32_t n_classes, std::span<const Job> jobs, std::pmr::vector<Work>& works, Work* device,
+                  cudaStream_t stream, const Convert& convert, const Launch& launch) {
+  for (uint32_t c = 0; c < n_classes; ++c) {
+    works.clear();
+    for (const Job& j : jobs)
+      if (j.layer_class == c) works.push_back(convert(j));
+    if (works.empty()) continue;
+    send(device, works, stream);
+    launch(c, device, u32(works.size()));
+    device += works.size();
+  }
+}
 
 }  // namespace
 
 void CudaEngine::count(CountWork* device, std::span<const CountJob> jobs) {
-  if (jobs.empty()) return;
-  counts_.clear();
-  for (uint32_t c = 0; c < classes_.size(); ++c)
-    for (const CountJob& j : jobs)
-      if (j.layer_class == c) counts_.push_back({j.scores, j.side, u32(j.from), u32(j.until), u32(j.first)});
-  send(device, counts_, stream_);
-  for (uint32_t c = 0; c < classes_.size(); ++c) {
-    const uint32_t n = u32(static_cast<uint64_t>(
-        std::count_if(jobs.begin(), jobs.end(), [&](const CountJob& j) { return j.layer_class == c; })));
-    if (n > 0) check(count_launch(classes_[c].view, device, n, stream_), "counting votes");
-    device += n;
-  }
+  run_by_class(
+      u32(classes_.size()), jobs, counts_, device, stream_,
+      [](const CountJob& j) {
+        return CountWork{j.scores, j.side, u32(j.from), u32(j.until), u32(j.first)};
+      },
+      [&](uint32_t c, const CountWork* first, uint32_t n) {
+        check(count_launch(classes_[c].view, first, n, stream_), "counting votes");
+      });
 }
 
 void CudaEngine::copy_sides(SideWork* device, std::span<const SideJob> jobs) {
-  if (jobs.empty()) return;
-  sides_.clear();
-  for (uint32_t c = 0; c < classes_.size(); ++c)
-    for (const SideJob& j : jobs)
-      if (j.layer_class == c) sides_.push_back({j.scores, j.side, u32(j.first), u32(j.last)});
-  send(device, sides_, stream_);
-  for (uint32_t c = 0; c < classes_.size(); ++c) {
-    const uint32_t n = u32(static_cast<uint64_t>(
-        std::count_if(jobs.begin(), jobs.end(), [&](const SideJob& j) { return j.layer_class == c; })));
-    if (n > 0) check(side_launch(classes_[c].view, device, n, stream_), "copying scores");
-    device += n;
-  }
+  run_by_class(
+      u32(classes_.size()), jobs, sides_, device, stream_,
+      [](const SideJob& j) {
+        return SideWork{j.scores, j.side, u32(j.first), u32(j.last)};
+      },
+      [&](uint32_t c, const SideWork* first, uint32_t n) {
+        check(side_launch(classes_[c].view, first, n, stream_), "copying scores");
+      });
 }
 
 void CudaEngine::pack_blocks(uint32_t layer_class, const PackJob* jobs, uint32_t n_jobs, uint32_t first_head,
@@ -69,35 +74,29 @@ void CudaEngine::pack_blocks(uint32_t layer_class, const PackJob* jobs, uint32_t
   check(launch_pack(launch, stream_), "packing");
 }
 
+// A block of tokens that have aged: all of them from pages.
+PackJob CudaEngine::aged_job(const oscar::PackJob& j) const {
+  const ClassView& v = classes_[j.layer_class].view;
+  PackJob job{};
+  job.blocks = v.unit(j.block);
+  job.page_offset = u32(j.start % kPageTokens);
+  job.chunk_from = kBlockTokens;
+  for (uint32_t p = 0; p < kMaxPackPages; ++p) job.pages[p] = j.pages[p] == kNoUnit ? nullptr : v.unit(j.pages[p]);
+  if (v.has_votes) {
+    job.votes = v.scores(j.scores, 0, j.side);
+    job.vote_head_stride = v.head_vote_bytes / sizeof(float);
+    job.vote_first = u32(j.start % v.n_scores);
+    job.n_votes = v.n_scores;
+  }
+  return job;
+}
+
 void CudaEngine::pack(const StepArea& area, std::span<const oscar::PackJob> jobs) {
-  if (jobs.empty()) return;
-  packs_.clear();
-  for (uint32_t i = 0; i < classes_.size(); ++i) {
-    const ClassView& v = classes_[i].view;
-    for (const oscar::PackJob& j : jobs) {
-      if (j.layer_class != i) continue;
-      PackJob job{};
-      job.blocks = v.unit(j.block);
-      job.page_offset = u32(j.start % kPageTokens);
-      job.chunk_from = kBlockTokens;
-      for (uint32_t p = 0; p < kMaxPackPages; ++p) job.pages[p] = j.pages[p] == kNoUnit ? nullptr : v.unit(j.pages[p]);
-      if (v.has_votes) {
-        job.votes = v.scores(j.scores, 0, j.side);
-        job.vote_head_stride = v.head_vote_bytes / sizeof(float);
-        job.vote_first = u32(j.start % v.n_scores);
-        job.n_votes = v.n_scores;
-      }
-      packs_.push_back(job);
-    }
-  }
-  send(area.packs, packs_, stream_);
-  const PackJob* first = area.packs;
-  for (uint32_t i = 0; i < classes_.size(); ++i) {
-    const uint32_t n = u32(static_cast<uint64_t>(
-        std::count_if(jobs.begin(), jobs.end(), [&](const oscar::PackJob& j) { return j.layer_class == i; })));
-    if (n > 0) pack_blocks(i, first, n, 0, classes_[i].view.n_heads, area.arrivals);
-    first += n;
-  }
+  run_by_class(
+      u32(classes_.size()), jobs, packs_, area.packs, stream_, [&](const oscar::PackJob& j) { return aged_job(j); },
+      [&](uint32_t c, const PackJob* first, uint32_t n) {
+        pack_blocks(c, first, n, 0, classes_[c].view.n_heads, area.arrivals);
+      });
 }
 
 void CudaEngine::upkeep(uint32_t step_slot, const Upkeep& jobs) {

@@ -9,16 +9,12 @@ namespace {
 
 constexpr uint32_t kPagesPerLine = sizeof(TableLine) / sizeof(uint32_t);
 
-uint64_t lines_of(uint64_t n, uint64_t bytes) { return (n * bytes + sizeof(TableLine) - 1) / sizeof(TableLine); }
-
 TensorView view_of(const oscar::TensorView& t) {
   const Dtype dtype = t.dtype == oscar::Dtype::kF32   ? Dtype::kF32
                       : t.dtype == oscar::Dtype::kF16 ? Dtype::kF16
                                                       : Dtype::kBF16;
   return {t.data, t.row_stride, t.head_stride, dtype};
 }
-
-uint32_t u32(uint64_t position) { return static_cast<uint32_t>(position); }
 
 // Exact rows [first, last) by page.
 void add_page_spans(std::pmr::vector<SpanEntry>& spans, const SequenceView& s, uint64_t first, uint64_t last) {
@@ -30,17 +26,16 @@ void add_page_spans(std::pmr::vector<SpanEntry>& spans, const SequenceView& s, u
   }
 }
 
-BlockShape block_shape(const LayerClass& c) { return c.exact ? BlockShape{c.key_dim, c.value_dim, 0, 0, 0} : c.shape; }
-
 }  // namespace
 
 uint64_t CudaEngine::part_line(uint32_t step_slot, uint32_t layer_class) const {
-  return areas_[step_slot].first_line + layer_class * lines_of(sizes_.max_entries, sizeof(PartWork));
+  return areas_[step_slot].first_line + layer_class * table_lines(sizes_.max_entries, sizeof(PartWork));
 }
 
 uint64_t CudaEngine::variant_line(uint32_t step_slot, uint32_t variant) const {
   return part_line(step_slot, static_cast<uint32_t>(classes_.size())) +
-         variant * (lines_of(sizes_.max_entries, sizeof(SequenceWork)) + lines_of(sizes_.max_ctas, sizeof(CtaStart)));
+         variant *
+             (table_lines(sizes_.max_entries, sizeof(SequenceWork)) + table_lines(sizes_.max_ctas, sizeof(CtaStart)));
 }
 
 void CudaEngine::write(const StepView& step, uint64_t line, const void* data, uint64_t bytes) {
@@ -141,7 +136,7 @@ void CudaEngine::write_plan(const StepView& step, uint32_t variant) {
     return;
   const uint64_t line = variant_line(step.slot, variant);
   write(step, line, sequences_.data(), sequences_.size() * sizeof(SequenceWork));
-  write(step, line + lines_of(sizes_.max_entries, sizeof(SequenceWork)), starts_.data(), n_ctas * sizeof(CtaStart));
+  write(step, line + table_lines(sizes_.max_entries, sizeof(SequenceWork)), starts_.data(), n_ctas * sizeof(CtaStart));
   shape = wanted;
 }
 
@@ -183,22 +178,19 @@ void CudaEngine::append(const StepView& step, uint32_t layer, const oscar::Tenso
   });
 }
 
-void CudaEngine::attend_decode(const StepView& step, const AttendRequest& r, float* lse, int64_t lse_row_stride) {
+// What the decode and the prefill kernels are told alike.
+template <class Args>
+void CudaEngine::describe(Args& args, const StepView& step, const AttendRequest& r, float* lse,
+                          int64_t lse_row_stride) const {
   const LayerPlan& l = plan_.layers[r.layer];
   const LayerClass& c = plan_.classes[l.layer_class];
-  const StepArea& area = areas_[step.slot];
-  const uint32_t variant = layer_variants_[r.layer], first_head = l.index_in_class * c.n_kv_heads;
-  const AttendShape& shape = states_[step.slot].shapes[variant];
-  const TableLine* table = table_ + variant_line(step.slot, variant);
-  AttendArgs args{};
+  const uint32_t first_head = l.index_in_class * c.n_kv_heads;
   args.pool = pool_.base();
   args.block_offset = uint64_t{first_head} * c.layout.bytes;
   args.page_offset = first_head * c.head_page_bytes;
   args.spans = reinterpret_cast<const SpanEntry*>(table_);
-  args.sequences = reinterpret_cast<const SequenceWork*>(table);
-  args.starts = reinterpret_cast<const CtaStart*>(table + lines_of(sizes_.max_entries, sizeof(SequenceWork)));
   args.n_kv_heads = c.n_kv_heads;
-  args.group = variants_[variant].group;
+  args.group = l.n_q_heads / c.n_kv_heads;
   args.n_rows = step.n_rows;
   args.q = view_of(r.q);
   args.out = view_of(r.out);
@@ -212,45 +204,36 @@ void CudaEngine::attend_decode(const StepView& step, const AttendRequest& r, flo
   args.window = c.window;
   args.query = layer_maps_[l.kv_source].query;
   args.value_inverse = layer_maps_[l.kv_source].value_inverse;
+}
+
+void CudaEngine::attend_decode(const StepView& step, const AttendRequest& r, float* lse, int64_t lse_row_stride) {
+  const StepArea& area = areas_[step.slot];
+  const uint32_t variant = layer_variants_[r.layer];
+  const TableLine* table = table_ + variant_line(step.slot, variant);
+  AttendArgs args{};
+  describe(args, step, r, lse, lse_row_stride);
+  args.sequences = reinterpret_cast<const SequenceWork*>(table);
+  args.starts = reinterpret_cast<const CtaStart*>(table + table_lines(sizes_.max_entries, sizeof(SequenceWork)));
   args.workspace = area.attend_workspace;
   args.n_segments = sizes_.max_segments;
   args.mapped_queries = area.mapped_queries;
-  check(attend_launch(shape, args, sizes_.n_multiprocessors, true, stream_), "attend");
+  check(attend_launch(states_[step.slot].shapes[variant], args, sizes_.n_multiprocessors, true, stream_), "attend");
 }
 
 void CudaEngine::attend_any(const StepView& step, const AttendRequest& r, float* lse, int64_t lse_row_stride) {
-  const LayerPlan& l = plan_.layers[r.layer];
-  const LayerClass& c = plan_.classes[l.layer_class];
-  const uint32_t first_head = l.index_in_class * c.n_kv_heads;
+  const uint32_t layer_class = plan_.layers[r.layer].layer_class;
+  const LayerClass& c = plan_.classes[layer_class];
   const ScratchView scratch = scratch_of(step, r.layer);
   PrefillArgs args{};
-  args.pool = pool_.base();
-  args.block_offset = uint64_t{first_head} * c.layout.bytes;
-  args.page_offset = first_head * c.head_page_bytes;
+  describe(args, step, r, lse, lse_row_stride);
   args.head_page_bytes = c.head_page_bytes;
-  args.spans = reinterpret_cast<const SpanEntry*>(table_);
-  args.parts = parts_of(step.slot, l.layer_class);
+  args.parts = parts_of(step.slot, layer_class);
   args.n_parts = u32(step.entries.size());
-  args.n_rows = step.n_rows;
-  args.n_kv_heads = c.n_kv_heads;
-  args.group = l.n_q_heads / c.n_kv_heads;
   args.key_dim = c.key_dim;
   args.value_dim = c.value_dim;
   args.layout = c.layout;
   args.scratch_keys = scratch.keys;
   args.scratch_values = scratch.values;
-  args.q = view_of(r.q);
-  args.out = view_of(r.out);
-  args.lse = lse;
-  args.lse_row_stride = lse_row_stride;
-  args.sink_logits = static_cast<const float*>(r.sink_logits.data);
-  args.mask = static_cast<const uint8_t*>(r.mask.data);
-  args.mask_row_stride = r.mask.row_stride;
-  args.scale = r.scale;
-  args.softcap = r.softcap;
-  args.window = c.window;
-  args.query = layer_maps_[l.kv_source].query;
-  args.value_inverse = layer_maps_[l.kv_source].value_inverse;
   args.workspace = areas_[step.slot].prefill_workspace;
   check(prefill_launch(args, sizes_.n_multiprocessors, true, stream_), "attend");
 }

@@ -14,6 +14,11 @@ struct alignas(16) TableLine {
   bool operator==(const TableLine&) const = default;
 };
 
+// Lines that n entries of so many bytes take.
+constexpr uint64_t table_lines(uint64_t n, uint64_t bytes) {
+  return (n * bytes + sizeof(TableLine) - 1) / sizeof(TableLine);
+}
+
 struct alignas(16) TableChange {
   uint32_t line;
   uint32_t reserved[3];

@@ -94,6 +94,7 @@ class Bench {
   std::unique_ptr<DeviceBuffer<cuda::SpanEntry>> device_spans_;
   std::unique_ptr<DeviceBuffer<cuda::SequenceWork>> device_sequences_;
   std::unique_ptr<DeviceBuffer<cuda::CtaStart>> device_starts_;
+  std::unique_ptr<DeviceBuffer<cuda::SegmentCtas>> device_segments_;
   cuda::AttendArgs args_{};
 };
 
@@ -134,6 +135,7 @@ void Bench::make_buffers() {
   const uint32_t n_ctas = cuda::attend_ctas(shape(), n_sm_), n_q_heads = s_.n_kv_heads * s_.group;
   const uint32_t n_rows = s_.batch * s_.n_new, n_segments = static_cast<uint32_t>(sequences_.size()) * s_.n_kv_heads;
   std::vector<cuda::CtaStart> starts(n_ctas);
+  std::vector<cuda::SegmentCtas> segments(n_segments);
   const uint32_t n_sequences = static_cast<uint32_t>(sequences_.size());
   uint64_t n_items = 0;
   for (const cuda::SequenceWork& w : sequences_) n_items += uint64_t{w.n_blocks + w.n_pages} * s_.n_kv_heads;
@@ -141,7 +143,7 @@ void Bench::make_buffers() {
   if (!(s_.invariant ? cuda::plan_step_invariant(sequences_.data(), n_sequences, spans_.data(), s_.n_kv_heads, n_ctas,
                                                  n_chunks, starts.data())
                      : cuda::plan_step(sequences_.data(), n_sequences, spans_.data(), s_.n_kv_heads, n_ctas,
-                                       cuda::kItemsPerCta, starts.data())))
+                                       cuda::PlanCosts{}, starts.data(), segments.data())))
     std::exit(1);
   const uint64_t n_block_units = uint64_t{s_.batch} * n_blocks_;
   pool_ = std::make_unique<DeviceBuffer<uint8_t>>(n_block_units * block_unit_ + n_pages_ * page_unit_);
@@ -157,6 +159,7 @@ void Bench::make_buffers() {
   device_spans_ = std::make_unique<DeviceBuffer<cuda::SpanEntry>>(spans_);
   device_sequences_ = std::make_unique<DeviceBuffer<cuda::SequenceWork>>(sequences_);
   device_starts_ = std::make_unique<DeviceBuffer<cuda::CtaStart>>(starts);
+  device_segments_ = std::make_unique<DeviceBuffer<cuda::SegmentCtas>>(segments);
   // A dense map: the identity matrix as if it were any other. The oracle then uses the identity.
   std::vector<float> matrix(uint64_t{s_.n_kv_heads} * s_.shape.key_dim * s_.shape.key_dim, 0.0f);
   for (uint64_t h = 0; h < s_.n_kv_heads; ++h)
@@ -167,6 +170,7 @@ void Bench::make_buffers() {
   args_.spans = device_spans_->get();
   args_.sequences = device_sequences_->get();
   args_.starts = device_starts_->get();
+  args_.segments = device_segments_->get();
   args_.n_kv_heads = s_.n_kv_heads;
   args_.group = s_.group;
   args_.n_rows = n_rows;

@@ -36,9 +36,9 @@ BlockShape canonical(const BlockShape& shape) {
   return {shape.key_dim, shape.value_dim, l.h, l.h ? l.key_plane : 0, l.h ? l.value_plane : 0};
 }
 
-// From here on one CTA an SM does better than two (H100, 100K tokens a segment, dependent launches: 1 % at 32 segments,
-// 4 % at 128; at 8 segments two CTAs gain 13 %).
-constexpr uint32_t kManySegments = 32;
+// From here on 8 consumer warps an SM do better than 16, which take longer to go from one segment to the next (H100,
+// 2bit: 512 segments of 4K tokens 9 %; 128 segments of 100K the same, 64 and fewer 16 warps).
+constexpr uint32_t kManySegments = 192;
 
 const AttendInstance* find(const AttendShape& shape) {
   if (shape.max_queries == 0 || shape.max_queries > attend_max_queries(shape)) return nullptr;

@@ -32,7 +32,8 @@ struct AttendArgs {
   uint64_t block_offset, page_offset;  // bytes: of this layer's KV head 0 inside a unit of blocks (of pages)
   const SpanEntry* spans;
   const SequenceWork* sequences;
-  const CtaStart* starts;  // [attend_ctas], of the plan function that the shape asks for
+  const CtaStart* starts;       // [attend_ctas], of the plan function that the shape asks for
+  const SegmentCtas* segments;  // [sequence][KV head], of plan_step; batch-invariant: not read
   uint32_t n_kv_heads, group;
   uint32_t n_rows;  // rows of the step's tensors, for the launch of a dense query map
 

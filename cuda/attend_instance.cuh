@@ -12,12 +12,19 @@ struct AttendInstance {
 
 inline constexpr int kInstanceSizes = 4;  // for up to 4, 8, 16 and 32 queries
 
-// CTAs an SM that are wanted; where their share of the memory holds no ring, one.
-template <class P, int kTiles, int kSets, int kCtasPerSm, bool kInvariant = false>
+template <class P, int kTiles, int kSets, int kWarps>
 AttendInstance attend_instance() {
-  using C = Config<P, kTiles, kSets, kCtasPerSm, kInvariant>;
+  using C = Config<P, kTiles, kSets, kWarps, 1>;
+  static_assert(C::kFit >= C::kGroups);
+  return {attend_kernel<C>, C::kThreads, C::kSharedBytes, 1, Partials<C>::kBytes};
+}
+
+// CTAs an SM that are wanted; where their share of the memory holds no ring, one.
+template <class P, int kCtasPerSm>
+AttendInstance invariant_instance() {
+  using C = Config<P, 1, 2, 8, kCtasPerSm, true>;
   if constexpr (C::kFit < C::kGroups) {
-    return attend_instance<P, kTiles, kSets, 1, kInvariant>();
+    return invariant_instance<P, 1>();
   } else {
     return {attend_kernel<C>, C::kThreads, C::kSharedBytes, kCtasPerSm, Partials<C>::kBytes};
   }
@@ -25,7 +32,7 @@ AttendInstance attend_instance() {
 
 template <uint32_t kKeyDim, uint32_t kValueDim, uint32_t kRefined, uint32_t kKeyPlane, uint32_t kValuePlane>
 struct AttendInstances {
-  static const AttendInstance table[kInstanceSizes][2];  // by size, then by CTAs an SM: 1, 2
+  static const AttendInstance table[kInstanceSizes][2];  // by size, then by consumer warps: 8, 16
   static const AttendInstance invariant[2];              // by CTAs an SM: the same bits
 };
 
@@ -36,16 +43,15 @@ struct AttendInstances {
   namespace oscar::cuda {                                                                                              \
   template <>                                                                                                          \
   const AttendInstance AttendInstances<dk, dv, h, kp, vp>::table[kInstanceSizes][2] = {                                \
-      {attend_instance<Profile<dk, dv, h, kp, vp>, 1, 2, 1>(),                                                         \
-       attend_instance<Profile<dk, dv, h, kp, vp>, 1, 2, 2>()},                                                        \
-      {attend_instance<Profile<dk, dv, h, kp, vp>, 1, 1, 1>(),                                                         \
-       attend_instance<Profile<dk, dv, h, kp, vp>, 1, 1, 2>()},                                                        \
-      {attend_instance<Profile<dk, dv, h, kp, vp>, 2, 1, 1>(),                                                         \
-       attend_instance<Profile<dk, dv, h, kp, vp>, 2, 1, 2>()},                                                        \
-      {attend_instance<Profile<dk, dv, h, kp, vp>, 4, 1, 1>(),                                                         \
-       attend_instance<Profile<dk, dv, h, kp, vp>, 4, 1, 2>()}};                                                       \
+      {attend_instance<Profile<dk, dv, h, kp, vp>, 1, 2, 8>(),                                                         \
+       attend_instance<Profile<dk, dv, h, kp, vp>, 1, 2, 16>()},                                                       \
+      {attend_instance<Profile<dk, dv, h, kp, vp>, 1, 1, 8>(),                                                         \
+       attend_instance<Profile<dk, dv, h, kp, vp>, 1, 1, 16>()},                                                       \
+      {attend_instance<Profile<dk, dv, h, kp, vp>, 2, 1, 8>(),                                                         \
+       attend_instance<Profile<dk, dv, h, kp, vp>, 2, 1, 16>()},                                                       \
+      {attend_instance<Profile<dk, dv, h, kp, vp>, 4, 1, 8>(),                                                         \
+       attend_instance<Profile<dk, dv, h, kp, vp>, 4, 1, 16>()}};                                                      \
   template <>                                                                                                          \
   const AttendInstance AttendInstances<dk, dv, h, kp, vp>::invariant[2] = {                                            \
-      attend_instance<Profile<dk, dv, h, kp, vp>, 1, 2, 1, true>(),                                                    \
-      attend_instance<Profile<dk, dv, h, kp, vp>, 1, 2, 2, true>()};                                                   \
+      invariant_instance<Profile<dk, dv, h, kp, vp>, 1>(), invariant_instance<Profile<dk, dv, h, kp, vp>, 2>()};       \
   }

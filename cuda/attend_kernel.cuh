@@ -1,6 +1,6 @@
 // Decode attention straight from the codes: out = softmax(q K^T) V for all sequences and KV heads of one layer.
 //
-// Grid: one persistent CTA per place (1 or 2 an SM), 8 consumer warps and a producer warp. The items of the step (blocks
+// Grid: one persistent CTA an SM of 8 or 16 consumer warps and a producer warp (batch-invariant: one or two an SM). The items of the step (blocks
 // and pages, step_plan.h) are cut in ranges, one a CTA. The producer fetches blocks with one bulk copy each, pages
 // in pieces of 16 bytes, into a ring; a warp group of 2 kTiles warps takes an item, each warp half a block for 8 rows. At
 // the end of a part of a segment the warps merge (merge_warps.cuh), at the end of a segment the CTAs (merge_ctas.cuh).
@@ -69,6 +69,7 @@ __device__ __forceinline__ void produce(const SharedMemory<C>& shared, const Att
   const uint32_t lane = threadIdx.x & 31;
   ItemCursor cursor{start.sequence, start.index};
   Fetch mine{};
+  const uint64_t policy = evict_first_policy();
   bool waited = false;
   int s = 0;
   uint32_t parity = 1;
@@ -95,7 +96,7 @@ __device__ __forceinline__ void produce(const SharedMemory<C>& shared, const Att
     } else if (lane == n % 32) {
       shared.spans()[s] = mine.span;
       barrier_arrive_expect(shared.full() + s, P::kLayout.bytes);
-      bulk_copy(shared.stage(s), mine.source, P::kLayout.bytes, shared.full() + s);
+      bulk_copy(shared.stage(s), mine.source, P::kLayout.bytes, shared.full() + s, policy);
       barrier_arrive(shared.full() + s, C::kFullArrivals - 1);
     }
     if (++s == C::kStages) s = 0, parity ^= 1;
@@ -164,7 +165,8 @@ __device__ __forceinline__ void consume(const SharedMemory<C>& shared, const War
     int first = span.limits & 255;
     const int last = span.limits >> 8 & 255;
     if constexpr (kPages) {
-      if (has_rows && role.half == 0)
+      // The two warps of a tile take turns.
+      if (has_rows && role.half == static_cast<int>((n - begin) / C::kGroups % 2))
         attend_page<P, C::kSets>(shared.stage(stage), span.start, first, last,
                                  shared.queries().exact[role.tile][0] + lane, row, softcap, s);
     } else if (has_rows) {
@@ -186,7 +188,7 @@ template <class C>
 __device__ __forceinline__ void attend_parts(const SharedMemory<C>& shared, const WarpRole& role, const Segment& g,
                                              uint32_t item, uint32_t last, uint32_t begin, const RowView& row,
                                              const Softcap& softcap, bool has_rows, const Partials<C>& partials) {
-  const uint32_t first_cta = g.cta_of(g.begin), middle = min(max(g.middle(), item), last);
+  const uint32_t middle = min(max(g.middle(), item), last);
   const int n_queries = static_cast<int>(g.seq.n_queries);
   const bool has_blocks = item < middle, has_pages = middle < last;
   if (has_blocks) {
@@ -198,13 +200,13 @@ __device__ __forceinline__ void attend_parts(const SharedMemory<C>& shared, cons
   if (has_pages) consume<C, true>(shared, role, middle - begin, last - begin, row, softcap, has_rows, s);
   sync_threads_of_barrier_1<C::kConsumers>();
   if (has_blocks) {
-    reduce_states(shared, role.warp, n_queries, partials, Partials<C>::place(blockIdx.x, first_cta, 0));
+    reduce_states(shared, role.warp, n_queries, partials, Partials<C>::place(blockIdx.x, g.first_cta, 0));
     sync_threads_of_barrier_1<C::kConsumers>();
   }
   if (has_pages) {
     store_state(shared, s, role.warp);
     sync_threads_of_barrier_1<C::kConsumers>();
-    reduce_states(shared, role.warp, n_queries, partials, Partials<C>::place(blockIdx.x, first_cta, 1));
+    reduce_states(shared, role.warp, n_queries, partials, Partials<C>::place(blockIdx.x, g.first_cta, 1));
     sync_threads_of_barrier_1<C::kConsumers>();
   }
 }
@@ -249,7 +251,7 @@ __device__ __forceinline__ void consume_segments(const SharedMemory<C>& shared, 
   const WarpRole role{warp, warp / C::kGroupWarps, sub / 2, sub % 2};
   const Softcap softcap{args.softcap > 0.0f ? 2.0f / args.softcap : 0.0f, args.softcap * kLog2e};
   const Partials<C> partials = partials_of<C>(args);
-  Segment g{start.sequence, start.index, 0, 0, start.n_items, start.n_active, 0};
+  Segment g{start.sequence, start.index, 0, 0, 0, 0};
   [[maybe_unused]] uint32_t n = 0;  // chunks so far
   for (uint32_t item = begin; item < end;) {
     uint32_t per_head = g.seq.n_blocks + g.seq.n_pages;
@@ -259,8 +261,11 @@ __device__ __forceinline__ void consume_segments(const SharedMemory<C>& shared, 
     }
     g.head = (item - g.seq.item_begin) / per_head;
     g.begin = g.seq.item_begin + g.head * per_head;
+    if (!C::kInvariant && threadIdx.x == C::kConsumers - 1)
+      *shared.segment_ctas() = args.segments[g.index * args.n_kv_heads + g.head];
     load_queries(args, g.seq, g.head, warp, C::kWarps, shared.queries());
     sync_threads_of_barrier_1<C::kConsumers>();
+    g.first_cta = shared.segment_ctas()->first;
     const RowView row = row_view<C>(args, g.seq, role.tile);
     const bool has_rows = role.tile * C::kTileRows < static_cast<int>(g.seq.n_queries);
     const uint32_t last = min(g.end(), end);

@@ -7,7 +7,7 @@
 //   lse       8 * kTiles floats       32
 //   full, empty  8 * kStages each                mbarriers
 //   spans     8 * kStages                        StageSpan of what a stage holds
-//   flag      4
+//   flag      8, segment_ctas 8
 //
 // kWarps consumer warps in groups; a group takes a stage together: for each row tile two warps, one for each half of the
 // block. One producer warp. A stage belongs to one group for ever (kStages is a multiple of kGroups): a group that runs
@@ -26,18 +26,17 @@ struct StageSpan {
 
 constexpr int larger_of(int a, int b) { return a > b ? a : b; }
 
-template <class P_, int kTiles_, int kSets_, int kCtasPerSm_, bool kInvariant_ = false>
+template <class P_, int kTiles_, int kSets_, int kWarps_, int kCtasPerSm_, bool kInvariant_ = false>
 struct Config {
   using P = P_;
   static constexpr bool kInvariant = kInvariant_;  // for plan_step_invariant
   static constexpr int kTiles = kTiles_, kSets = kSets_, kCtasPerSm = kCtasPerSm_;
-  static constexpr int kWarps = 8, kConsumers = kWarps * 32, kThreads = kConsumers + 128;
+  static constexpr int kWarps = kWarps_, kConsumers = kWarps * 32, kThreads = kConsumers + 128;
+  static_assert(kWarps == 8 || (kWarps == 16 && kCtasPerSm == 1));
   // Registers move from the producer's group of four warps, of which one works, to the consumers. A spill in the
-  // producer's loop costs 2 us at two CTAs an SM (H100, 100K tokens) and 5 % at one (16 times that); but the consumers
-  // of a whole tile of rows, and batch-invariant ones, need theirs more.
-  static constexpr bool kFewRegisters = kCtasPerSm == 2 && (kSets == 1 || kInvariant);
-  static constexpr int kConsumerRegisters = kCtasPerSm == 1 ? 208 : kFewRegisters ? 104 : 96;
-  static constexpr int kProducerRegisters = kCtasPerSm == 1 ? 80 : kFewRegisters ? 32 : 48;
+  // producer's loop costs 2 us where an SM has 16 consumer warps (H100, 100K tokens), 5 % where it has 8 (16 times that).
+  static constexpr int kConsumerRegisters = kWarps == 16 ? 104 : kCtasPerSm == 1 ? 208 : kInvariant ? 104 : 96;
+  static constexpr int kProducerRegisters = kWarps == 16 ? 64 : kCtasPerSm == 1 ? 80 : kInvariant ? 32 : 48;
   // A CTA is launched with equal shares for all its threads, in steps of 8; what it has then is all it can move. Asking
   // for more waits for ever.
   static constexpr int kLaunchRegisters = 65536 / (kCtasPerSm * kThreads) / 8 * 8;
@@ -71,7 +70,7 @@ struct Config {
   static constexpr int kChunkMergeBytes = kInvariant ? 2 * kRows * P::kDv * 4 + kChunkParts * kColumns * kColumnBytes
                                                      : 0;
   // And of a chunk's warps, two chunks at a time: float2 out[Dv / 8][kTileRows * 4], {largest, sum}[kTileRows].
-  static_assert(!kInvariant || (kTiles == 1 && kTileRows == kInvariantQueries));
+  static_assert(!kInvariant || (kTiles == 1 && kTileRows == kInvariantQueries && kWarps == 8));
   static constexpr int kChunkSums = P::kDv / 8 * kTileRows * 4, kChunkWarpBytes = (kChunkSums + kTileRows) * 8;
   static constexpr int kChunkBarriers = kInvariant ? 4 : 0;
   static_assert(!kInvariant || 2 * kChunkWarpBytes <= kWarpBytes);
@@ -106,19 +105,22 @@ struct SharedMemory {
   __device__ __forceinline__ volatile uint32_t* flag() const {
     return reinterpret_cast<volatile uint32_t*>(spans() + C::kStages);
   }
+  // Of the segment at hand.
+  __device__ __forceinline__ SegmentCtas* segment_ctas() const {
+    return reinterpret_cast<SegmentCtas*>(spans() + C::kStages + 1);
+  }
 };
 
 // The segment a CTA works on.
 struct Segment {
   SequenceWork seq;
-  uint32_t index;  // of the sequence
-  uint32_t head;   // KV head
-  uint32_t begin;  // first item
-  uint32_t n_items, n_active;
+  uint32_t index;        // of the sequence
+  uint32_t head;         // KV head
+  uint32_t begin;        // first item
+  uint32_t first_cta;    // that has items of it
   uint32_t first_chunk;  // batch-invariant: number of the segment's first chunk
   __device__ __forceinline__ uint32_t middle() const { return begin + seq.n_blocks; }
   __device__ __forceinline__ uint32_t end() const { return middle() + seq.n_pages; }
-  __device__ __forceinline__ uint32_t cta_of(uint32_t item) const { return cta_of_item(item, n_items, n_active); }
 };
 
 // Partial results in the workspace. A CTA has at most one segment that began before it and one that began in it at a

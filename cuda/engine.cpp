@@ -76,9 +76,7 @@ DeviceSizes::DeviceSizes(const EnginePlan& plan, int device)
   max_packs = engine.max_aged_blocks + plan.n_scratch * engine.max_step_blocks;
   max_arrivals = std::max(engine.max_aged_blocks * heads, engine.max_step_blocks * engine.max_kv_heads);
   max_moved = plan.n_recent + engine.undecided / kPageTokens + 2;
-  step_lines = plan.classes.size() * table_lines(max_entries, sizeof(PartWork)) +
-               n_variants(plan) *
-                   (table_lines(max_entries, sizeof(SequenceWork)) + table_lines(max_ctas, sizeof(CtaStart)));
+  step_lines = plan.classes.size() * table_lines(max_entries, sizeof(PartWork)) + n_variants(plan) * variant_lines();
   n_lines += plan.max_open_steps * step_lines;
 }
 
@@ -86,8 +84,8 @@ CudaEngine::CudaEngine(const EnginePlan& plan, const Calibration& calibration, c
                        std::pmr::memory_resource* memory)
     : plan_(plan), calibration_(calibration), host_(host), device_(device), sizes_(plan, device), classes_(memory),
       variants_(memory), layer_variants_(memory), layer_maps_(memory), areas_(memory), states_(memory), tables_(memory),
-      spans_(memory), parts_(memory), sequences_(memory), starts_(memory), counts_(memory), sides_(memory),
-      packs_(memory), move_(memory) {
+      spans_(memory), parts_(memory), sequences_(memory), starts_(memory), segments_(memory), counts_(memory),
+      sides_(memory), packs_(memory), move_(memory) {
   variants_.reserve(n_variants(plan_));
   layer_variants_.reserve(plan_.layers.size());
   for (const LayerPlan& l : plan_.layers)
@@ -110,6 +108,7 @@ CudaEngine::CudaEngine(const EnginePlan& plan, const Calibration& calibration, c
   parts_.reserve(sizes_.max_entries);
   sequences_.reserve(sizes_.max_entries);
   starts_.resize(sizes_.max_ctas);
+  segments_.resize(sizes_.max_segments + 1);  // whole lines are written
   counts_.reserve(sizes_.max_counts);
   sides_.reserve(sizes_.max_counts);
   packs_.reserve(sizes_.max_packs);

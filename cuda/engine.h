@@ -81,6 +81,11 @@ struct DeviceSizes {
   uint64_t attend_workspace = 0, prefill_workspace = 0, mapped_floats = 0;
   uint64_t max_counts, max_packs, max_arrivals, max_moved;
   uint64_t step_lines, n_lines;
+
+  // Lines of the decode kernel's tables of a variant: sequences, then starts, then segments.
+  uint64_t starts_line() const { return table_lines(max_entries, sizeof(SequenceWork)); }
+  uint64_t segments_line() const { return starts_line() + table_lines(max_ctas, sizeof(CtaStart)); }
+  uint64_t variant_lines() const { return segments_line() + table_lines(max_segments, sizeof(SegmentCtas)); }
 };
 
 class CudaEngine final : public Engine {
@@ -177,6 +182,7 @@ class CudaEngine final : public Engine {
   std::pmr::vector<PartWork> parts_;
   std::pmr::vector<SequenceWork> sequences_;
   std::pmr::vector<CtaStart> starts_;
+  std::pmr::vector<SegmentCtas> segments_;
   std::pmr::vector<CountWork> counts_;
   std::pmr::vector<SideWork> sides_;
   std::pmr::vector<PackJob> packs_;

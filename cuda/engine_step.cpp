@@ -33,9 +33,7 @@ uint64_t CudaEngine::part_line(uint32_t step_slot, uint32_t layer_class) const {
 }
 
 uint64_t CudaEngine::variant_line(uint32_t step_slot, uint32_t variant) const {
-  return part_line(step_slot, static_cast<uint32_t>(classes_.size())) +
-         variant *
-             (table_lines(sizes_.max_entries, sizeof(SequenceWork)) + table_lines(sizes_.max_ctas, sizeof(CtaStart)));
+  return part_line(step_slot, static_cast<uint32_t>(classes_.size())) + variant * sizes_.variant_lines();
 }
 
 void CudaEngine::write(const StepView& step, uint64_t line, const void* data, uint64_t bytes) {
@@ -132,11 +130,14 @@ void CudaEngine::write_plan(const StepView& step, uint32_t variant) {
   if (!attend_serves(wanted)) return;
   const uint32_t n_ctas = attend_ctas(wanted, sizes_.n_multiprocessors);
   const SpanEntry* spans = reinterpret_cast<const SpanEntry*>(tables_.line(0));
-  if (!plan_step(sequences_.data(), u32(sequences_.size()), spans, c.n_kv_heads, n_ctas, kItemsPerCta, starts_.data()))
+  if (!plan_step(sequences_.data(), u32(sequences_.size()), spans, c.n_kv_heads, n_ctas, PlanCosts{}, starts_.data(),
+                 segments_.data()))
     return;
   const uint64_t line = variant_line(step.slot, variant);
   write(step, line, sequences_.data(), sequences_.size() * sizeof(SequenceWork));
-  write(step, line + table_lines(sizes_.max_entries, sizeof(SequenceWork)), starts_.data(), n_ctas * sizeof(CtaStart));
+  write(step, line + sizes_.starts_line(), starts_.data(), n_ctas * sizeof(CtaStart));
+  write(step, line + sizes_.segments_line(), segments_.data(),
+        table_lines(sequences_.size() * c.n_kv_heads, sizeof(SegmentCtas)) * sizeof(TableLine));
   shape = wanted;
 }
 
@@ -213,7 +214,8 @@ void CudaEngine::attend_decode(const StepView& step, const AttendRequest& r, flo
   AttendArgs args{};
   describe(args, step, r, lse, lse_row_stride);
   args.sequences = reinterpret_cast<const SequenceWork*>(table);
-  args.starts = reinterpret_cast<const CtaStart*>(table + table_lines(sizes_.max_entries, sizeof(SequenceWork)));
+  args.starts = reinterpret_cast<const CtaStart*>(table + sizes_.starts_line());
+  args.segments = reinterpret_cast<const SegmentCtas*>(table + sizes_.segments_line());
   args.workspace = area.attend_workspace;
   args.n_segments = sizes_.max_segments;
   args.mapped_queries = area.mapped_queries;

@@ -13,9 +13,17 @@ __global__ void __launch_bounds__(kMapWarps * 32) map_queries_kernel(const __gri
   __shared__ float q[kMapRows][kMaxHeadDim];
   __shared__ float sums[kMapWarps][kMapRows][32];
   launch_dependents();
-  wait_for_previous_kernels();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, d = blockIdx.z * 32 + lane;
   const uint32_t head = blockIdx.x, n_rows = args.n_rows * args.group;
+  // The matrix is older than the kernels before: its column is on its way while they end.
+  const float* matrix = args.query.matrix + uint64_t{head} * dim * dim + d;
+  float m[kMaxHeadDim / kMapWarps];
+#pragma unroll
+  for (int i = 0; i < kMaxHeadDim / kMapWarps; ++i) {
+    const int j = warp + i * kMapWarps;
+    m[i] = j < dim ? __ldg(matrix + int64_t{j} * dim) : 0.0f;
+  }
+  wait_for_previous_kernels();
   for (int r = warp; r < kMapRows; r += kMapWarps) {
     const uint32_t row = blockIdx.y * kMapRows + r;
     if (row >= n_rows) continue;
@@ -24,13 +32,13 @@ __global__ void __launch_bounds__(kMapWarps * 32) map_queries_kernel(const __gri
     for (int j = lane; j < dim; j += 32) q[r][j] = load_element(args.q, at + j);
   }
   __syncthreads();
-  const float* matrix = args.query.matrix + uint64_t{head} * dim * dim + d;
   float y[kMapRows] = {};
-#pragma unroll 8
-  for (int j = warp; j < dim; j += kMapWarps) {
-    const float m = __ldg(matrix + int64_t{j} * dim);
 #pragma unroll
-    for (int r = 0; r < kMapRows; ++r) y[r] = fmaf(q[r][j], m, y[r]);
+  for (int i = 0; i < kMaxHeadDim / kMapWarps; ++i) {
+    const int j = warp + i * kMapWarps;
+    if (j >= dim) break;
+#pragma unroll
+    for (int r = 0; r < kMapRows; ++r) y[r] = fmaf(q[r][j], m[i], y[r]);
   }
 #pragma unroll
   for (int r = 0; r < kMapRows; ++r) sums[warp][r][lane] = y[r];

@@ -27,74 +27,73 @@ __device__ __forceinline__ void add_scaled(float4& a, float f, float4 b) {
   a = make_float4(fmaf(f, b.x, a.x), fmaf(f, b.y, a.y), fmaf(f, b.z, a.z), fmaf(f, b.w, a.w));
 }
 
-// The partial results of a segment: n[part] of each part, in the order in which they are joined.
+// The partial results of a segment, in the order in which they are joined: n_blocks of blocks, then those of pages.
 struct Contributors {
   uint32_t n_arrivals;  // that make the segment complete: CTAs, or chunks
-  uint32_t n[2], first[2], extra[2], stride;
-  __device__ __forceinline__ uint64_t place(uint32_t part, uint32_t k) const {
-    return uint64_t{first[part]} + uint64_t{k} * stride + (k == 0 ? extra[part] : 0);
-  }
+  uint32_t n_blocks, n;
+  uint32_t first[2], stride;  // places
+  uint32_t extra;             // of the CTA that begins the segment: how much further its places lie
 };
 
-// One partial result of each part from every CTA that has items of it.
 template <class C>
-__device__ __forceinline__ Contributors contributors_of(const Segment& g) {
+__device__ __forceinline__ Contributors contributors_of(const Segment& g, const SegmentCtas& ctas) {
   Contributors c{};
   if constexpr (C::kInvariant) {
     c.stride = 1;
-    c.n[0] = n_chunks(g.seq.n_blocks);
-    c.n[1] = n_chunks(g.seq.n_pages);
+    c.n_blocks = n_chunks(g.seq.n_blocks);
+    c.n_arrivals = c.n = c.n_blocks + n_chunks(g.seq.n_pages);
     c.first[0] = g.first_chunk;
-    c.first[1] = g.first_chunk + c.n[0];
-    c.n_arrivals = c.n[0] + c.n[1];
-    return c;
+    c.first[1] = g.first_chunk + c.n_blocks;
+  } else {
+    c.n_arrivals = ctas.n();
+    c.n_blocks = ctas.n_blocks;
+    c.n = ctas.n_blocks + ctas.n_pages;
+    const auto place = [](uint32_t cta, uint32_t part) {
+      return static_cast<uint32_t>(Partials<C>::place(cta, cta + 1, part));
+    };
+    c.stride = place(1, 0) - place(0, 0);
+    c.extra = static_cast<uint32_t>(Partials<C>::place(0, 0, 0)) - place(0, 0);
+    c.first[0] = place(ctas.first, 0);
+    c.first[1] = place(ctas.first_page, 1);
   }
-  const uint32_t begin[2] = {g.begin, g.middle()}, end[2] = {g.middle(), g.end()};
-  const uint32_t first_cta = g.cta_of(g.begin);
-  c.stride = static_cast<uint32_t>(Partials<C>::place(1, 0, 0) - Partials<C>::place(0, 1, 0));
-  c.n_arrivals = g.cta_of(g.end() - 1) - first_cta + 1;
-#pragma unroll
-  for (uint32_t part = 0; part < 2; ++part)
-    if (end[part] > begin[part]) {
-      const uint32_t cta = g.cta_of(begin[part]);
-      c.n[part] = g.cta_of(end[part] - 1) - cta + 1;
-      c.first[part] = static_cast<uint32_t>(Partials<C>::place(cta, cta + 1, part));
-      c.extra[part] = static_cast<uint32_t>(Partials<C>::place(cta, first_cta, part)) - c.first[part];
-    }
   return c;
 }
 
 // Contributions first, first + step, ... of column x (four dims of one row).
 template <class C>
-__device__ __forceinline__ Column gather(const Partials<C>& partials, const Contributors& who, int x, uint32_t first,
-                                         uint32_t step) {
-  constexpr int kBatch = 9, kQuads = C::P::kDv / 4;
+__device__ __forceinline__ Column gather(const Partials<C>& partials, const Contributors& who, const SegmentCtas& ctas,
+                                         int x, uint32_t first, uint32_t step) {
+  constexpr int kBatch = C::kWarps == 16 ? 5 : 9, kQuads = C::P::kDv / 4;  // loads on their way at a time
   const int row = x / kQuads, quad = x % kQuads;
+  const bool pages_begin_it = ctas.first_page == ctas.first;
   Column column;
+  for (uint32_t k0 = first; k0 < who.n; k0 += kBatch * step) {
+    float2 sums[kBatch];
+    float4 out[kBatch];
+    float largest = column.largest;
 #pragma unroll
-  for (uint32_t part = 0; part < 2; ++part)
-    for (uint32_t k0 = first; k0 < who.n[part]; k0 += kBatch * step) {
-      float2 sums[kBatch];
-      float4 out[kBatch];
-      float largest = column.largest;
-#pragma unroll
-      for (uint32_t k = 0; k < kBatch; ++k) {
-        const uint32_t n = k0 + k * step;
-        const bool exists = n < who.n[part];
-        const uint64_t place = who.place(part, n);
-        sums[k] = exists ? __ldcg(partials.sums(place) + row) : make_float2(kUnseen, 0.0f);
-        out[k] = exists ? __ldcg(reinterpret_cast<const float4*>(partials.out(place) + row * C::P::kDv) + quad)
-                        : float4{};
-        largest = fmaxf(largest, sums[k].x);
-      }
-      column.raise(largest);
-#pragma unroll
-      for (uint32_t k = 0; k < kBatch; ++k) {
-        const float share = exp2_approx(sums[k].x - largest);
-        column.sum = fmaf(share, sums[k].y, column.sum);
-        add_scaled(part ? column.exact : column.packed, share, out[k]);
-      }
+    for (uint32_t i = 0; i < kBatch; ++i) {
+      const uint32_t k = k0 + i * step;
+      const bool exists = k < who.n, is_page = k >= who.n_blocks;
+      const uint32_t n = is_page ? k - who.n_blocks : k;
+      const bool begins_it = n == 0 && (!is_page || pages_begin_it);
+      const uint32_t place = (is_page ? who.first[1] : who.first[0]) + n * who.stride + (begins_it ? who.extra : 0);
+      sums[i] = exists ? __ldcg(partials.sums(place) + row) : make_float2(kUnseen, 0.0f);
+      out[i] = exists ? __ldcg(reinterpret_cast<const float4*>(partials.out(place) + row * C::P::kDv) + quad)
+                      : float4{};
+      largest = fmaxf(largest, sums[i].x);
     }
+    column.raise(largest);
+#pragma unroll
+    for (uint32_t i = 0; i < kBatch; ++i) {
+      const float share = exp2_approx(sums[i].x - largest);
+      column.sum = fmaf(share, sums[i].y, column.sum);
+      if (k0 + i * step < who.n_blocks)
+        add_scaled(column.packed, share, out[i]);
+      else
+        add_scaled(column.exact, share, out[i]);
+    }
+  }
   return column;
 }
 
@@ -115,17 +114,24 @@ __device__ __forceinline__ void finish_column(Column& column, const AttendArgs& 
   reinterpret_cast<float4*>(exact)[x] = column.exact;
 }
 
-// Adds column x of parts first .. n_parts - 1: columns and sums [part][n_columns], in shared memory.
+// Adds column x of parts first .. n_parts - 1, at most kMost: columns and sums [part][n_columns], in shared memory.
+template <int kMost>
 __device__ __forceinline__ void join_columns(Column& column, const float4* columns, const float2* sums, int n_columns,
                                              int x, int first, int n_parts) {
+  float2 others[kMost];
   float largest = column.largest;
-  for (int k = first; k < n_parts; ++k) largest = fmaxf(largest, sums[k * n_columns + x].x);
+#pragma unroll
+  for (int k = 0; k < kMost; ++k) {
+    others[k] = first + k < n_parts ? sums[(first + k) * n_columns + x] : make_float2(kUnseen, 0.0f);
+    largest = fmaxf(largest, others[k].x);
+  }
   column.raise(largest);
-  for (int k = first; k < n_parts; ++k) {
-    const int at = k * n_columns + x;
-    const float2 other = sums[at];
-    const float share = exp2_approx(other.x - largest);
-    column.sum = fmaf(share, other.y, column.sum);
+#pragma unroll
+  for (int k = 0; k < kMost; ++k) {
+    if (first + k >= n_parts) break;
+    const int at = (first + k) * n_columns + x;
+    const float share = exp2_approx(others[k].x - largest);
+    column.sum = fmaf(share, others[k].y, column.sum);
     add_scaled(column.packed, share, columns[2 * at]);
     add_scaled(column.exact, share, columns[2 * at + 1]);
   }
@@ -142,7 +148,7 @@ __device__ __forceinline__ void gather_chunks(const SharedMemory<C>& shared, con
   float4* columns = reinterpret_cast<float4*>(shared.reduce() + 2 * C::kRows * C::P::kDv * 4);
   float2* sums = reinterpret_cast<float2*>(columns + 2 * kParts * C::kColumns);
   for (int at = threadIdx.x; at < kParts * n_columns; at += C::kConsumers) {
-    const Column column = gather(partials, who, at % n_columns, at / n_columns, kParts);
+    const Column column = gather(partials, who, {}, at % n_columns, at / n_columns, kParts);
     columns[2 * at] = column.packed;
     columns[2 * at + 1] = column.exact;
     sums[at] = make_float2(column.largest, column.sum);
@@ -150,38 +156,39 @@ __device__ __forceinline__ void gather_chunks(const SharedMemory<C>& shared, con
   sync_threads_of_barrier_1<C::kConsumers>();
   for (int x = threadIdx.x; x < n_columns; x += C::kConsumers) {
     Column column;
-    join_columns(column, columns, sums, n_columns, x, 0, kParts);
+    join_columns<kParts>(column, columns, sums, n_columns, x, 0, kParts);
     finish_column<C>(column, args, g, x, packed, exact, shared.lse());
   }
 }
 
 template <class C>
 __device__ __forceinline__ void gather_columns(const SharedMemory<C>& shared, const AttendArgs& args, const Segment& g,
-                                               const Partials<C>& partials, const Contributors& who, float* packed,
-                                               float* exact) {
+                                               const Partials<C>& partials, const Contributors& who,
+                                               const SegmentCtas& ctas, float* packed, float* exact) {
   if constexpr (C::kInvariant) return gather_chunks(shared, args, g, partials, who, packed, exact);
   const int tid = threadIdx.x, n_columns = static_cast<int>(g.seq.n_queries) * (C::P::kDv / 4);
   if (n_columns * 2 > C::kConsumers) {
     for (int x = tid; x < n_columns; x += C::kConsumers) {
-      Column column = gather(partials, who, x, 0, 1);
+      Column column = gather(partials, who, ctas, x, 0, 1);
       finish_column<C>(column, args, g, x, packed, exact, shared.lse());
     }
     return;
   }
   // Fewer columns than threads: several threads share a column's CTAs.
-  const int n_parts = min(C::kConsumers / n_columns, 8), x = tid % n_columns, part = tid / n_columns;
+  constexpr int kMostParts = 8;
+  const int n_parts = min(C::kConsumers / n_columns, kMostParts), x = tid % n_columns, part = tid / n_columns;
   float4* columns = reinterpret_cast<float4*>(shared.reduce() + 2 * 1024 * 4);
   float2* sums = reinterpret_cast<float2*>(columns + 2 * C::kConsumers);
   Column column;
   if (part < n_parts) {
-    column = gather(partials, who, x, part, n_parts);
+    column = gather(partials, who, ctas, x, part, n_parts);
     columns[2 * tid] = column.packed;
     columns[2 * tid + 1] = column.exact;
     sums[tid] = make_float2(column.largest, column.sum);
   }
   sync_threads_of_barrier_1<C::kConsumers>();
   if (part > 0) return;
-  join_columns(column, columns, sums, n_columns, x, 1, n_parts);
+  join_columns<kMostParts - 1>(column, columns, sums, n_columns, x, 1, n_parts);
   finish_column<C>(column, args, g, x, packed, exact, shared.lse());
 }
 
@@ -251,7 +258,8 @@ __device__ __forceinline__ void write_rows_dense(const AttendArgs& args, const S
 template <class C>
 __device__ __forceinline__ void finish_segment(const SharedMemory<C>& shared, const AttendArgs& args, const Segment& g,
                                                int warp, const Partials<C>& partials, uint32_t n_own) {
-  const Contributors who = contributors_of<C>(g);
+  const SegmentCtas ctas = C::kInvariant ? SegmentCtas{} : *shared.segment_ctas();
+  const Contributors who = contributors_of<C>(g, ctas);
   uint32_t* counter = static_cast<uint32_t*>(args.workspace) + g.index * args.n_kv_heads + g.head;
   if (who.n_arrivals != n_own) {
     if (threadIdx.x == 0) *shared.flag() = atomic_add_acq_rel(counter, n_own);
@@ -262,7 +270,7 @@ __device__ __forceinline__ void finish_segment(const SharedMemory<C>& shared, co
   const int n_queries = static_cast<int>(g.seq.n_queries);
   float* packed = reinterpret_cast<float*>(shared.reduce());
   float* exact = packed + n_queries * C::P::kDv;
-  gather_columns(shared, args, g, partials, who, packed, exact);
+  gather_columns(shared, args, g, partials, who, ctas, packed, exact);
   sync_threads_of_barrier_1<C::kConsumers>();
   if (args.value_inverse.kind == MapKind::kDense && g.seq.n_blocks > 0)
     write_rows_dense<C>(args, g, warp, packed, exact, packed + 2 * C::kRows * C::P::kDv);

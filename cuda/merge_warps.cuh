@@ -23,31 +23,33 @@ __device__ __forceinline__ void reduce_states(const SharedMemory<C>& shared, int
   constexpr int kDv = C::P::kDv;
   const int lane = threadIdx.x & 31;
   const auto sums_of = [&](int w) { return reinterpret_cast<const float2*>(shared.reduce() + w * C::kWarpBytes); };
-  constexpr int kParts = C::kWarps / C::kTiles * C::kSets, kColumnTiles = kDv / 8;
-  const int row_in_tile = lane / 4 % C::kTileRows;
-  // One warp: kSets column tiles of one row tile.
-  for (int x = warp; x < C::kTiles * (kColumnTiles / C::kSets); x += C::kWarps) {
-    const int tile = x / (kColumnTiles / C::kSets), row = tile * C::kTileRows + row_in_tile;
-    const int t = x % (kColumnTiles / C::kSets) * C::kSets + lane / 4 / C::kTileRows;
-    if (row >= n_queries) continue;
-    float2 part[kParts], value[kParts];
+  // One warp: a column tile of a row tile. With two sets a tile has half the rows, and each half of the warp takes one
+  // set of all warps' states.
+  constexpr int kParts = C::kWarps / C::kTiles, kColumnTiles = kDv / 8;
+  const int row_in_tile = lane / 4 % C::kTileRows, mma_row = lane / 4;
+  for (int x = warp; x < C::kTiles * kColumnTiles; x += C::kWarps) {
+    const int tile = x / kColumnTiles, row = tile * C::kTileRows + row_in_tile, t = x % kColumnTiles;
+    const auto state_of = [&](int k) { return sums_of(k / 2 * C::kGroupWarps + tile * 2 + k % 2); };
     float largest = kUnseen;
 #pragma unroll
-    for (int k = 0; k < kParts; ++k) {
-      const int pair = k / C::kSets, w = pair / 2 * C::kGroupWarps + tile * 2 + pair % 2;
-      const int mma_row = k % C::kSets * C::kTileRows + row_in_tile;
-      part[k] = sums_of(w)[C::kWarpSums + mma_row];
-      value[k] = sums_of(w)[t * 32 + mma_row * 4 + lane % 4];
-      largest = fmaxf(largest, part[k].x);
-    }
+    for (int k = 0; k < kParts; ++k) largest = fmaxf(largest, state_of(k)[C::kWarpSums + mma_row].x);
+    if constexpr (C::kSets == 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 16));
     float total = 0.0f, a = 0.0f, b = 0.0f;
-#pragma unroll
+#pragma unroll 8
     for (int k = 0; k < kParts; ++k) {
-      const float share = exp2_approx(part[k].x - largest);
-      total = fmaf(share, part[k].y, total);
-      a = fmaf(share, value[k].x, a);
-      b = fmaf(share, value[k].y, b);
+      const float2* state = state_of(k);
+      const float2 part = state[C::kWarpSums + mma_row], value = state[t * 32 + lane];
+      const float share = exp2_approx(part.x - largest);
+      total = fmaf(share, part.y, total);
+      a = fmaf(share, value.x, a);
+      b = fmaf(share, value.y, b);
     }
+    if constexpr (C::kSets == 2) {
+      total += __shfl_xor_sync(~0u, total, 16);
+      a += __shfl_xor_sync(~0u, a, 16);
+      b += __shfl_xor_sync(~0u, b, 16);
+    }
+    if (row >= n_queries || mma_row != row_in_tile) continue;
     __stcg(reinterpret_cast<float2*>(partials.out(place) + row * kDv + t * 8 + lane % 4 * 2), make_float2(a, b));
     if (t == 0 && lane % 4 == 0) __stcg(partials.sums(place) + row, make_float2(largest, total));
   }

@@ -1,6 +1,7 @@
 // Host side of the attention of any step: cuts it in tiles, chooses the kernel and launches it.
 #include "prefill.h"
 
+#include "prefill_kernel.cuh"
 #include "prefill_wide.cuh"
 
 namespace oscar::cuda {
@@ -25,7 +26,7 @@ constexpr uint32_t kMostGroup = 32;
 
 // The kernel for long chunks of head_dim 128: tiles at least half full on average, no window and no soft cap.
 bool wide_serves(const PrefillArgs& a) {
-  return a.key_dim == kStageDim && a.value_dim == kStageDim && a.window == 0 && !(a.softcap > 0.0f) &&
+  return a.key_dim == kWideDim && a.value_dim == kWideDim && a.window == 0 && !(a.softcap > 0.0f) &&
          uint64_t{a.n_rows} * a.group * 2 >= uint64_t{kWideTileRows} * a.n_parts;
 }
 
@@ -63,8 +64,13 @@ cudaError_t prefill_prepare() {
                                                    static_cast<int>(TileMemory(kMaxHeadDim, row.value_dim).bytes));
     if (error != cudaSuccess) return error;
   }
-  return cudaFuncSetAttribute(reinterpret_cast<const void*>(wide_prefill_kernel),
-                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kWideBytes));
+  for (const PrefillKernel kernel : {wide_prefill_kernel<false>, wide_prefill_kernel<true>}) {
+    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   static_cast<int>(kWideBytes));
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
 }
 
 cudaError_t prefill_launch(const PrefillArgs& args, uint32_t n_multiprocessors, bool dependent, cudaStream_t stream) {
@@ -85,11 +91,13 @@ cudaError_t prefill_launch(const PrefillArgs& args, uint32_t n_multiprocessors, 
                                              uint64_t{p.n_tiles} * args.n_kv_heads * p.n_splits * p.tile_rows);
   }
   const dim3 grid(p.n_tiles, args.n_kv_heads, p.n_splits);
-  const cudaError_t error = is_wide ? launch(wide_prefill_kernel, grid, kWideThreads, kWideBytes, dependent, stream, p)
+  const PrefillKernel wide = args.layout.h == kBlockTokens ? wide_prefill_kernel<true> : wide_prefill_kernel<false>;
+  const cudaError_t error = is_wide ? launch(wide, grid, kWideThreads, kWideBytes, dependent, stream, p)
                                     : launch(kernel, grid, kPrefillThreads,
                                              TileMemory(args.key_dim, args.value_dim).bytes, dependent, stream, p);
   if (error != cudaSuccess || p.n_splits == 1) return error;
-  return launch(merge_splits_kernel, dim3(p.n_tiles, args.n_kv_heads), kMergeThreads, 0, true, stream, p);
+  return launch(merge_splits_kernel, dim3(p.n_tiles, args.n_kv_heads, p.tile_rows / (kMergeThreads / 32)),
+                kMergeThreads, 0, true, stream, p);
 }
 
 }  // namespace oscar::cuda

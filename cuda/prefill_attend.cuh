@@ -66,14 +66,14 @@ __device__ __forceinline__ void tile_products(const TileMemory& m, const uint8_t
 }
 
 // x becomes base-2 logits; what a row does not see becomes kUnseen.
-template <bool kExact>
-__device__ __forceinline__ void tile_logits(const TileMeta& meta, const float* row_factor, const RowView (&view)[2],
+template <bool kExact, int kOctets, class Meta>
+__device__ __forceinline__ void tile_logits(const Meta& meta, const float* row_factor, const RowView (&view)[2],
                                             const Softcap& softcap, bool all_seen, const float (&mean)[4],
-                                            float (&x)[kTokenOctets][4]) {
+                                            float (&x)[kOctets][4]) {
   const int g = threadIdx.x % 32 / 4, i = threadIdx.x % 4, row = threadIdx.x / 32 * 16 + g;
   const float factor[2] = {row_factor[row], row_factor[row + 8]};
 #pragma unroll
-  for (int n = 0; n < kTokenOctets; ++n) {
+  for (int n = 0; n < kOctets; ++n) {
     float2 unit = make_float2(1.0f, 1.0f);
     if constexpr (!kExact) unit = *reinterpret_cast<const float2*>(&meta.key_factor[n * 8 + i * 2]);
 #pragma unroll
@@ -85,13 +85,13 @@ __device__ __forceinline__ void tile_logits(const TileMeta& meta, const float* r
   }
   if (softcap.two_over_cap > 0.0f) {
 #pragma unroll
-    for (int n = 0; n < kTokenOctets; ++n)
+    for (int n = 0; n < kOctets; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) x[n][e] = softcap(x[n][e]);
   }
   if (all_seen) return;
 #pragma unroll
-  for (int n = 0; n < kTokenOctets; ++n)
+  for (int n = 0; n < kOctets; ++n)
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const uint32_t position = meta.position[n * 8 + i * 2 + e % 2];
@@ -100,14 +100,14 @@ __device__ __forceinline__ void tile_logits(const TileMeta& meta, const float* r
 }
 
 // x becomes 2^(x - largest); the state follows the largest logit.
-template <int kDv>
-__device__ __forceinline__ void tile_weights(float (&x)[kTokenOctets][4], RowState<kDv>& s) {
+template <int kDv, int kOctets>
+__device__ __forceinline__ void tile_weights(float (&x)[kOctets][4], RowState<kDv>& s) {
   float reference[2], shrink[2];
 #pragma unroll
   for (int k = 0; k < 2; ++k) {
     float largest = s.largest[k];
 #pragma unroll
-    for (int n = 0; n < kTokenOctets; ++n) largest = fmaxf(largest, fmaxf(x[n][2 * k], x[n][2 * k + 1]));
+    for (int n = 0; n < kOctets; ++n) largest = fmaxf(largest, fmaxf(x[n][2 * k], x[n][2 * k + 1]));
     largest = quad_max(largest);
     reference[k] = largest <= kUnseen ? 0.0f : largest;  // then weights of unseen tokens are 0, not 1
     shrink[k] = exp2_approx(s.largest[k] - reference[k]);
@@ -119,7 +119,7 @@ __device__ __forceinline__ void tile_weights(float (&x)[kTokenOctets][4], RowSta
     s.scale_out(shrink[0], shrink[1]);
   }
 #pragma unroll
-  for (int n = 0; n < kTokenOctets; ++n)
+  for (int n = 0; n < kOctets; ++n)
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       x[n][e] = exp2_approx(x[n][e] - reference[e / 2]);
@@ -195,18 +195,26 @@ __device__ __forceinline__ void add_bad_value(const uint16_t* value, const float
     }
 }
 
-template <int kDv>
+// This lane's weight of a token, if it has it, of row g (kFirst = 0) or g + 8 (2). Without a loop, which would become an
+// index into local memory.
+template <int kFirst, int kOctets, int kAt = 0>
+__device__ __forceinline__ float weight_of(const float (&p)[kOctets][4], int token) {
+  if constexpr (kAt + 1 == kOctets)
+    return token % 2 ? p[kAt][kFirst + 1] : p[kAt][kFirst];
+  else
+    return token / 8 == kAt ? (token % 2 ? p[kAt][kFirst + 1] : p[kAt][kFirst])
+                            : weight_of<kFirst, kOctets, kAt + 1>(p, token);
+}
+
+template <int kDv, int kOctets, class Meta>
 __device__ __forceinline__ void add_bad_values(const PrefillArgs& a, const RowTile& t, const TokenTiles& tiles,
-                                               uint32_t tile, const TileMeta& meta, const RowView (&view)[2],
-                                               const float (&p)[kTokenOctets][4], RowState<kDv>& s) {
+                                               uint32_t tile, const Meta& meta, const RowView (&view)[2],
+                                               const float (&p)[kOctets][4], RowState<kDv>& s) {
 #pragma unroll 1
-  for (int token = 0; token < static_cast<int>(kTileTokens); ++token) {
+  for (int token = 0; token < kOctets * 8; ++token) {
     if (!(meta.bad[token / 32] >> token % 32 & 1u)) continue;
     const int holder = (threadIdx.x & 28) + token % 8 / 2;
-    float own[2] = {};
-#pragma unroll
-    for (int n = 0; n < kTokenOctets; ++n)
-      if (n == token / 8) own[0] = token % 2 ? p[n][1] : p[n][0], own[1] = token % 2 ? p[n][3] : p[n][2];
+    const float own[2] = {weight_of<0>(p, token), weight_of<2>(p, token)};
     const float weight[2] = {__shfl_sync(~0u, own[0], holder), __shfl_sync(~0u, own[1], holder)};
     const bool sees[2] = {view[0].sees(meta.position[token]), view[1].sees(meta.position[token])};
     add_bad_value(exact_row(a, t, tiles, tile, token).value, weight, sees, s);

@@ -5,11 +5,10 @@
 
 namespace oscar::cuda {
 
-// out = (out * unit) F_v^-1, through shared memory; each warp its own rows.
-template <int kDv>
+// out = (out * unit) F_v^-1, through shared memory; each warp its own rows, kPitch numbers apart.
+template <int kPitch, int kDv>
 __device__ __forceinline__ void undo_value_map(const PrefillArgs& a, const RowTile& t, float unit, uint8_t* shared,
                                                RowState<kDv>& s) {
-  constexpr int kPitch = kDv + 4;
   const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, g = lane / 4, i = lane % 4;
   float* rows = reinterpret_cast<float*>(shared) + warp * 16 * kPitch;
   float* mine = rows + g * kPitch + i * 2;
@@ -101,7 +100,7 @@ __device__ inline void store_nothing(const PrefillArgs& a, const RowTile& t) {
   }
 }
 
-// Grid: tiles x KV heads; one warp a row, lane l has dims l + 32 e.
+// Grid: tiles x KV heads x groups of rows; one warp a row, lane l has dims l + 32 e.
 inline constexpr int kMergeThreads = 256;
 
 __global__ void __launch_bounds__(kMergeThreads) merge_splits_kernel(const __grid_constant__ PrefillLaunch p) {
@@ -111,12 +110,13 @@ __global__ void __launch_bounds__(kMergeThreads) merge_splits_kernel(const __gri
   const RowTile t = row_tile(a, blockIdx.x, blockIdx.y, p.tile_rows);
   if (t.n_rows == 0) return;
   if (t.part.is_padding()) {
-    store_nothing(a, t);
+    if (blockIdx.z == 0) store_nothing(a, t);
     return;
   }
   const uint32_t lane = threadIdx.x & 31, dv = a.value_dim;
   const uint64_t first = (uint64_t{t.number} * a.n_kv_heads + t.head) * p.n_splits;
-  for (uint32_t r = threadIdx.x / 32; r < t.n_rows; r += kMergeThreads / 32) {
+  for (uint32_t r = blockIdx.z * (kMergeThreads / 32) + threadIdx.x / 32; r < t.n_rows;
+       r += gridDim.z * (kMergeThreads / 32)) {
     float largest = kUnseen;
     for (uint32_t k = lane; k < p.n_splits; k += 32)
       largest = fmaxf(largest, p.partial_sums[(first + k) * p.tile_rows + r].x);

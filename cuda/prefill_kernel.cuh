@@ -11,8 +11,7 @@ constexpr int prefill_ctas_per_sm() {
   return kDv <= 128 ? 3 : kDv <= 192 ? 2 : 1;
 }
 
-// kThreads threads of the CTA share the work, a warp 16 rows.
-template <int kDv, int kThreads>
+template <int kDv>
 struct PrefillCta {
   const PrefillLaunch& p;
   const RowTile& t;
@@ -25,7 +24,7 @@ struct PrefillCta {
 
   __device__ __forceinline__ PrefillCta(const PrefillLaunch& p, const RowTile& t, const TokenTiles& tiles,
                                         uint8_t* shared, TileMeta& meta)
-      : p(p), t(t), tiles(tiles), shared(shared), meta(meta), m(p.args.key_dim, kDv, kThreads / 2) {
+      : p(p), t(t), tiles(tiles), shared(shared), meta(meta), m(p.args.key_dim, kDv) {
     const uint32_t row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
     view[0] = row_view(p.args, t, row);
     view[1] = row_view(p.args, t, row + 8);
@@ -45,11 +44,11 @@ struct PrefillCta {
     load_query_rows<false>(p.args, t, shared, m.query_pitch, meta.row_factor);
     float reference = 0.0f;
     for (uint32_t tile = begin; tile < end; ++tile) {
-      sync_threads<1, kThreads>();
+      sync_threads<1, kPrefillThreads>();
       const float before = reference;
       const TokenBounds bounds = load_block_tile(p.args, t, tiles.blocks[tile / 2], tile % 2, m, shared, meta,
                                                  reference);
-      sync_threads<1, kThreads>();
+      sync_threads<1, kPrefillThreads>();
       if (!has_rows()) continue;
       if (reference != before) s.scale_out(before / reference, before / reference);
       float x[kTokenOctets][4] = {}, mean[4] = {};
@@ -58,27 +57,26 @@ struct PrefillCta {
       tile_weights(x, s);
       add_packed_values(shared + m.values, meta, x, s);
     }
-    sync_threads<1, kThreads>();
-    undo_value_map(p.args, t, reference / kPackedWeight, shared, s);
-    sync_threads<1, kThreads>();
+    sync_threads<1, kPrefillThreads>();
+    undo_value_map<kDv + 4>(p.args, t, reference / kPackedWeight, shared, s);
+    sync_threads<1, kPrefillThreads>();
   }
 
   __device__ __forceinline__ void attend_exact(uint32_t begin, uint32_t end, RowState<kDv>& s) {
     load_query_rows<true>(p.args, t, shared, m.query_pitch, meta.row_factor);
     for (uint32_t tile = begin; tile < end; ++tile) {
-      sync_threads<1, kThreads>();
-      load_exact_tile<1, kThreads>(p.args, t, tiles, tile, m, threadIdx.x, shared, meta);
-      sync_threads<1, kThreads>();
-      if (has_rows()) attend_exact_tile(tile, m, meta, s);
+      sync_threads<1, kPrefillThreads>();
+      load_exact_tile(p.args, t, tiles, tile, m, shared, meta);
+      sync_threads<1, kPrefillThreads>();
+      if (has_rows()) attend_exact_tile(tile, s);
     }
   }
 
-  __device__ __forceinline__ void attend_exact_tile(uint32_t tile, const TileMemory& m, const TileMeta& meta,
-                                                    RowState<kDv>& s) {
+  __device__ __forceinline__ void attend_exact_tile(uint32_t tile, RowState<kDv>& s) {
     const bool has_low = p.args.q.dtype != Dtype::kBF16;  // a power of two does not round them
     float x[kTokenOctets][4] = {}, mean[4] = {};
     tile_products<true>(m, shared, p.args.key_dim, has_low, x, mean);
-    tile_logits<true>(meta, this->meta.row_factor, view, softcap, all_seen(exact_bounds(meta)), mean, x);
+    tile_logits<true>(meta, meta.row_factor, view, softcap, all_seen(exact_bounds(meta)), mean, x);
     tile_weights(x, s);
     add_exact_values(shared + m.values, x, s);
     if (meta.bad[0] | meta.bad[1]) add_bad_values(p.args, t, tiles, tile, meta, view, x, s);
@@ -100,10 +98,10 @@ __global__ void __launch_bounds__(kPrefillThreads, prefill_ctas_per_sm<kDv>())
     if (p.n_splits == 1) store_nothing(p.args, t);
     return;
   }
-  const TokenTiles tiles = token_tiles(p.args, t);
+  const TokenTiles tiles = token_tiles(p.args, t, kTileTokens);
   const uint32_t begin = split_cut(tiles.n(), blockIdx.z, p.n_splits),
                  end = split_cut(tiles.n(), blockIdx.z + 1, p.n_splits);
-  PrefillCta<kDv, kPrefillThreads> cta(p, t, tiles, shared, meta);
+  PrefillCta<kDv> cta(p, t, tiles, shared, meta);
   RowState<kDv> s;
   if (begin < min(end, tiles.n_block_tiles)) cta.attend_blocks(begin, min(end, tiles.n_block_tiles), s);
   if (max(begin, tiles.n_block_tiles) < end)

@@ -22,10 +22,36 @@ __device__ __forceinline__ uint32_t fma_f16x2(uint32_t a, uint32_t b, uint32_t c
   return d;
 }
 
-// Named barrier for kThreads threads.
+__device__ __forceinline__ uint32_t add_f16x2(uint32_t a, uint32_t b) {
+  uint32_t d;
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  return d;
+}
+__device__ __forceinline__ uint32_t mul_f16x2(uint32_t a, uint32_t b) {
+  uint32_t d;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  return d;
+}
+
+// 16 bytes, or zeros instead.
+__device__ __forceinline__ void copy_16_or_zeros(void* shared, const void* global, bool copies) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+               "r"(copies ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// Named barrier for kThreads threads: whole warps, which converge first.
 template <int kBarrier, int kThreads>
 __device__ __forceinline__ void sync_threads() {
+  __syncwarp();
   asm volatile("bar.sync %0, %1;" ::"n"(kBarrier), "n"(kThreads) : "memory");
+}
+// Counts as those of the warp without waiting.
+template <int kBarrier, int kThreads>
+__device__ __forceinline__ void arrive_at() {
+  __syncwarp();
+  asm volatile("bar.arrive %0, %1;" ::"n"(kBarrier), "n"(kThreads) : "memory");
 }
 
 }  // namespace oscar::cuda

@@ -7,15 +7,22 @@ namespace oscar::cuda {
 
 inline constexpr int kRowsPerPass = 8;  // of a dense map: rows that share a load of the matrix
 
+inline constexpr int kRowsTogether = 4;  // of a Hadamard map: their shuffles overlap
+
 template <int kPerLane>
-__device__ __forceinline__ void hadamard_of_shared_row(float* row) {
+__device__ __forceinline__ void hadamard_of_shared_rows(float* rows, int pitch) {
   const int lane = threadIdx.x & 31;
-  float x[kPerLane];
+  float x[kRowsTogether][kPerLane];
 #pragma unroll
-  for (int e = 0; e < kPerLane; ++e) x[e] = row[lane * kPerLane + e];
-  hadamard_of_row(x);
+  for (int r = 0; r < kRowsTogether; ++r)
 #pragma unroll
-  for (int e = 0; e < kPerLane; ++e) row[lane * kPerLane + e] = x[e];
+    for (int e = 0; e < kPerLane; ++e) x[r][e] = rows[r * pitch + lane * kPerLane + e];
+#pragma unroll
+  for (int r = 0; r < kRowsTogether; ++r) hadamard_of_row(x[r]);
+#pragma unroll
+  for (int r = 0; r < kRowsTogether; ++r)
+#pragma unroll
+    for (int e = 0; e < kPerLane; ++e) rows[r * pitch + lane * kPerLane + e] = x[r][e];
 }
 
 // y = x M in place for kRowsPerPass rows; lane l has columns l + 32 e.
@@ -46,14 +53,15 @@ __device__ __forceinline__ void dense_of_shared_rows(float* rows, int pitch, int
 __device__ inline void map_shared_rows(const MapView& map, uint32_t head, float* rows, int pitch, int n_rows, int dim) {
   __syncwarp();
   if (map.kind == MapKind::kHadamard) {
-    for (int r = 0; r < n_rows; ++r) {
-      float* row = rows + r * pitch;
+#pragma unroll 1
+    for (int r = 0; r < n_rows; r += kRowsTogether) {
+      float* these = rows + r * pitch;
       if (dim == 64)
-        hadamard_of_shared_row<2>(row);
+        hadamard_of_shared_rows<2>(these, pitch);
       else if (dim == 128)
-        hadamard_of_shared_row<4>(row);
+        hadamard_of_shared_rows<4>(these, pitch);
       else if (dim == 256)
-        hadamard_of_shared_row<8>(row);
+        hadamard_of_shared_rows<8>(these, pitch);
     }
   } else if (map.kind == MapKind::kDense) {
     const float* matrix = map.matrix + uint64_t{head} * dim * dim;

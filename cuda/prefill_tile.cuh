@@ -17,10 +17,10 @@ struct TileMemory {
   uint32_t query_pitch, key_pitch, keys, values, bytes;
   static constexpr uint32_t kPackedPitch = kTileTokens * 2 + 16;
 
-  __host__ __device__ constexpr TileMemory(uint32_t dk, uint32_t dv, uint32_t rows = kTileRows)
-      : query_pitch(dk * 4 + 16), key_pitch(dk * 2 + 16), keys(rows * query_pitch),
+  __host__ __device__ constexpr TileMemory(uint32_t dk, uint32_t dv)
+      : query_pitch(dk * 4 + 16), key_pitch(dk * 2 + 16), keys(kTileRows * query_pitch),
         values(keys + (kTileTokens + 1) * key_pitch), bytes(values + dv * kPackedPitch) {
-    const uint32_t sums = rows * (dv * 4 + 16);
+    const uint32_t sums = kTileRows * (dv * 4 + 16);
     if (bytes < sums) bytes = sums;
   }
   static __host__ __device__ constexpr uint32_t exact_pitch(uint32_t dv) { return dv * 2 + 16; }
@@ -34,7 +34,7 @@ struct TokenBounds {
 struct TileMeta {
   uint32_t position[kTileTokens];
   float key_factor[kTileTokens], value_factor[kTileTokens];
-  float row_factor[kWideTileRows];
+  float row_factor[kTileRows];
   float mean_scale;
   const uint4 *key[kTileTokens], *value[kTileTokens];  // exact rows, or null
   uint32_t bad[2];                                     // exact tokens whose value is not finite
@@ -132,12 +132,10 @@ __device__ __forceinline__ uint32_t finite_bf16_pair(uint32_t w) {
 
 // 64 exact rows; rows that do not exist are zeros, for 0 times what lies there could be NaN. So are values that are not
 // finite: meta.bad names their tokens.
-// `thread` of kThreads that share a named barrier.
-template <int kBarrier, uint32_t kThreads>
 __device__ inline void load_exact_tile(const PrefillArgs& a, const RowTile& t, const TokenTiles& tiles, uint32_t tile,
-                                       const TileMemory& m, uint32_t thread, uint8_t* shared, TileMeta& meta) {
-  constexpr uint32_t kAtOnce = 8, kStep = kThreads / 32;  // tokens of a warp whose loads are in flight together
-  const uint32_t warp = thread / 32, lane = thread % 32;
+                                       const TileMemory& m, uint8_t* shared, TileMeta& meta) {
+  constexpr uint32_t kAtOnce = 8, kStep = kPrefillThreads / 32;  // tokens of a warp whose loads are in flight together
+  const uint32_t thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const uint32_t key_chunks = a.key_dim / 8, n_chunks = key_chunks + a.value_dim / 8;
   uint8_t* values = shared + m.values;
   const uint32_t value_pitch = TileMemory::exact_pitch(a.value_dim);
@@ -148,7 +146,7 @@ __device__ inline void load_exact_tile(const PrefillArgs& a, const RowTile& t, c
     meta.key[thread] = reinterpret_cast<const uint4*>(row.key);
     meta.value[thread] = reinterpret_cast<const uint4*>(row.value);
   }
-  sync_threads<kBarrier, kThreads>();
+  sync_threads<1, kPrefillThreads>();
 #pragma unroll 1
   for (uint32_t token = warp; token < kTileTokens; token += kStep * kAtOnce)
 #pragma unroll 1

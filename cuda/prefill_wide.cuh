@@ -1,278 +1,347 @@
 // Attention of one tile of 128 rows for head_dim 128, many rows and long packed prefixes: warp groups 0 and 1 have 64
-// rows each and multiply with wgmma, warp group 2 turns packed bytes into their operands. Exact rows follow as in
-// prefill_kernel.cuh.
+// rows each and multiply with wgmma, warp group 2 turns packed bytes into their operands (prefill_block.cuh), a block of
+// 128 tokens at a time. Scales are in the operands, so that a logit costs one multiplication, one maximum, one power and
+// one sum. While a group computes the weights of a block, its product of the weights and values of the block before is
+// under way. Exact rows follow (prefill_wide_exact.cuh).
 //
-// Queries are two s8 numbers a dim, q' ~ unit (256 upper + lower), so that both passes over the keys cost what one would
-// in FP16. unit is such that no sum of products with base codes reaches 2^22: those logits leave the integers by kMagic,
-// without conversion.
+// Queries are two FP16 numbers a dim: with one alone, logits of some test geometries are off by 3e-3.
 #pragma once
-#include "prefill_kernel.cuh"
-#include "prefill_stage.cuh"
+#include "prefill_wide_exact.cuh"
 
 namespace oscar::cuda {
 
-inline constexpr int kWideConsumers = 256, kWideThreads = kWideConsumers + 128, kStages = 4, kExactStages = 2;
 inline constexpr int kWideRegisters = 208, kWriterRegisters = 88;
+// Weights are at most 2^kLift: FP16 keeps 11 bits down to 2^-29 of the largest.
+inline constexpr float kLift = 15.0f;
 
-inline constexpr uint32_t kExactStageBytes = kTileTokens * 2 * (kStageDim * 2 + 16);  // pitches of TileMemory
+// ---- the writers
 
-struct WideMemory {
+// Blocks of KV head t.head as they lie in the pool, into a ring.
+struct RawBlocks {
+  const PrefillArgs& a;
+  const RowTile& t;
+  const TokenTiles& tiles;
+  WideMemory& memory;
+  uint32_t begin, n, ring;  // blocks [begin, begin + n); places: 1 or 2
 
-  uint8_t rows[kWideTileRows * (kStageDim * 4 + 16)];  // queries, and between blocks and exact rows the sums
-  PackedStage stages[kStages];
-  uint64_t full[kStages], empty[kStages];
-  uint64_t exact_full[kExactStages], exact_empty[kExactStages];
-  TileMeta exact_meta[kExactStages];  // row_factor: of the first
-};
-static_assert(offsetof(WideMemory, stages) % 1024 == 0);
-static_assert(offsetof(WideMemory, stages) + kExactStages * kExactStageBytes <= offsetof(WideMemory, full));
-
-// Exact tile `stage`, where stages of packed tiles were.
-__device__ __forceinline__ TileMemory exact_stage(uint32_t stage) {
-  TileMemory m(kStageDim, kStageDim, kWideTileRows);
-  m.keys = offsetof(WideMemory, stages) + stage * kExactStageBytes;
-  m.values = m.keys + kTileTokens * m.key_pitch;
-  return m;
-}
-
-inline constexpr uint32_t kWideBytes = sizeof(WideMemory) + 1024;  // begins at a multiple of 1024
-
-// One lane of each warp arrives, after the warp has synchronised; compute-sanitizer's racecheck does not understand that.
-#ifdef OSCAR_RACECHECK
-inline constexpr uint32_t kArrivingLanes = 32;
-#else
-inline constexpr uint32_t kArrivingLanes = 1;
-#endif
-inline constexpr uint32_t kFullArrivals = (kWideThreads - kWideConsumers) / 32 * kArrivingLanes,
-                          kEmptyArrivals = kWideConsumers / 32 * kArrivingLanes;
-
-// Operands of this warp's 16 rows: upper and lower numbers, 32 dims each.
-struct IntegerQueries {
-  uint4 high[kStageDim / 32], low[kStageDim / 32];
-  float factor[2];  // of rows g, g + 8: unit * scale * log2(e); NaN where the query is not finite
-
-  __device__ inline void load(const PrefillArgs& a, const RowTile& t, uint8_t* shared) {
-    constexpr int kPitch = kStageDim + 4;
-    const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, g = lane / 4, i = lane % 4;
-    float* rows = reinterpret_cast<float*>(shared) + warp * 16 * kPitch;
-    const int n_mine = min(16, max(0, static_cast<int>(t.n_rows) - warp * 16));
-#pragma unroll 4
-    for (int r = 0; r < 16; ++r)
-#pragma unroll
-      for (int d = lane; d < static_cast<int>(kStageDim); d += 32) {
-        const int64_t at = int64_t{t.tensor_row(warp * 16 + r)} * a.q.row_stride +
-                           int64_t{t.query_head(warp * 16 + r)} * a.q.head_stride + d;
-        rows[r * kPitch + d] = r < n_mine ? load_element(a.q, at) : 0.0f;
-      }
-    map_shared_rows(a.query, t.head, rows, kPitch, n_mine, kStageDim);
-    for (int r = 0; r < 16; ++r) encode(rows + r * kPitch, a.scale * kLog2e);
-    __syncwarp();
-    const uint8_t* at = reinterpret_cast<const uint8_t*>(rows + g * kPitch) + i * 4;
-    const auto word = [&](int row, int byte) {
-      return *reinterpret_cast<const uint32_t*>(at + row * kPitch * 4 + byte);
-    };
-#pragma unroll
-    for (int ks = 0; ks < static_cast<int>(kStageDim / 32); ++ks) {
-      const int d = ks * 32, low_d = kStageDim + d;
-      high[ks] = make_uint4(word(0, d), word(8, d), word(0, d + 16), word(8, d + 16));
-      low[ks] = make_uint4(word(0, low_d), word(8, low_d), word(0, low_d + 16), word(8, low_d + 16));
-    }
-    factor[0] = rows[g * kPitch + kStageDim];  // encode left them behind the row
-    factor[1] = rows[(g + 8) * kPitch + kStageDim];
+  __device__ __forceinline__ const uint8_t* block(uint32_t k) const {
+    return a.pool + uint64_t{tiles.blocks[begin + k].unit} * 64 + a.block_offset + uint64_t{t.head} * a.layout.bytes;
   }
-
- private:
-  // One row in place, by one warp: 128 upper numbers, 128 lower ones; its factor after the row's 128 floats.
-  static __device__ inline void encode(float* row, float scale) {
-    const int lane = threadIdx.x & 31;
-    const float4 x = reinterpret_cast<const float4*>(row)[lane];
-    const float v[4] = {x.x, x.y, x.z, x.w};
-    float largest = 0.0f, sum = 0.0f;
-    bool finite = true;
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      finite = finite && fabsf(v[e]) < __int_as_float(0x7f800000);
-      largest = fmaxf(largest, fabsf(v[e]));
-      sum += fabsf(v[e]);
-    }
-#pragma unroll
-    for (int step = 16; step; step /= 2) {
-      largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, step));
-      sum += __shfl_xor_sync(~0u, sum, step);
-    }
-    finite = __all_sync(~0u, finite);
-    // Rounding adds at most 1/2 a dim. Below 2^-100 the reciprocal could overflow; such a query sees all tokens alike.
-    const float most = (4194304.0f - 1024.0f) / 3.0f - 64.0f;
-    const float unit = fmaxf(largest / kQueryCode, sum / most);
-    const float inverse = finite && largest > 0x1p-100f ? 1.0f / unit : 0.0f;
-    uint32_t high = 0, low = 0;
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int n = finite ? __float2int_rn(v[e] * inverse) : 0, upper = (n + 128) >> 8;
-      high |= (upper & 0xff) << 8 * e;
-      low |= ((n - upper * 256) & 0xff) << 8 * e;
-    }
-    __syncwarp();
-    reinterpret_cast<uint32_t*>(row)[lane] = high;
-    reinterpret_cast<uint32_t*>(row)[32 + lane] = low;
-    if (lane == 0) row[kStageDim] = finite ? unit * scale : __int_as_float(0x7fffffff);
+  __device__ __forceinline__ uint32_t slot(uint32_t k) const { return k & (ring - 1); }
+  __device__ __forceinline__ uint8_t* place(uint32_t k) const { return memory.raw + slot(k) * a.layout.bytes; }
+  __device__ __forceinline__ void start(uint32_t k) const {
+    if (k >= n) return;
+    barrier_arrive_expect(&memory.raw_full[slot(k)], a.layout.bytes);
+    bulk_copy(place(k), block(k), a.layout.bytes, &memory.raw_full[slot(k)]);
+  }
+  __device__ __forceinline__ void wait(uint32_t k) const {
+    barrier_wait(&memory.raw_full[slot(k)], k >> (ring - 1) & 1);
   }
 };
 
-using WideState = RowState<kStageDim>;
+// Means of kMeanBlocks blocks; thread 16 b + k has dims' 8 k .. 8 k + 7 of block b.
+struct MeanWriter {
+  const RawBlocks& raw;
+  uint32_t thread;
+  uint32_t words[2] = {};
 
-// Base-2 logits of 64 slots.
-__device__ __forceinline__ void wide_logits(const PackedStage& stage, const IntegerQueries& q,
-                                            float (&x)[kTokenOctets][4]) {
-  int32_t high[kTokenOctets][4], low[kTokenOctets][4];
-#pragma unroll
-  for (int k = 0; k < kTokenOctets * 4; ++k) low[k / 4][k % 4] = __float_as_int(kMagic), high[k / 4][k % 4] = 0;
-  const uint64_t keys = matrix_descriptor(stage.keys);
-  hold(high);
-  hold(low);
-  wgmma_begin();
-#pragma unroll
-  for (int ks = 0; ks < static_cast<int>(kStageDim / 32); ++ks) {
-    wgmma_s8(high, q.high[ks], next_k(keys, ks * 32), true);
-    wgmma_s8(low, q.low[ks], next_k(keys, ks * 32), true);
+  __device__ __forceinline__ void load(uint32_t first) {
+    if (first >= raw.n) return;
+    const uint8_t* mean = raw.block(min(first + thread / 16, raw.n - 1)) + raw.a.layout.key_mean +
+                          first_dim(thread % 16 * 8);
+    words[0] = __ldg(reinterpret_cast<const uint32_t*>(mean));
+    words[1] = __ldg(reinterpret_cast<const uint32_t*>(mean + 16));
   }
-  wgmma_commit();
-  const int i = threadIdx.x % 4;
-  int32_t mean_high[4] = {}, mean_low[4] = {};
+  __device__ __forceinline__ void store(uint32_t parity) const {
+    uint32_t pairs[4];
 #pragma unroll
-  for (int ks = 0; ks < static_cast<int>(kStageDim / 32); ++ks) {  // every column holds the mean
-    const uint32_t b0 = stage.mean[ks * 8 + i], b1 = stage.mean[ks * 8 + 4 + i];
-    mma_s8_s8(mean_high, q.high[ks], b0, b1);
-    mma_s8_s8(mean_low, q.low[ks], b0, b1);
-  }
-  float mean[2];
-#pragma unroll
-  for (int k = 0; k < 2; ++k)
-    mean[k] = static_cast<float>(mean_high[2 * k] * 256 + mean_low[2 * k]) * (stage.mean_scale * q.factor[k]);
-  wgmma_wait<0>();
-  hold(high);
-  hold(low);
-  const int refined = stage.n_refined_octets;
-#pragma unroll
-  for (int n = 0; n < kTokenOctets; ++n) {
-    const float2 factor = *reinterpret_cast<const float2*>(&stage.key_factor[n * 8 + i * 2]);
-    const float2 offset = *reinterpret_cast<const float2*>(&stage.minus_magic[n * 8 + i * 2]);
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int32_t sum = low[n][e] + (high[n][e] << 8);  // 256 high + low, and the bits of kMagic
-      float dot;
-      if (n < refined)
-        dot = __int2float_rn(sum - __float_as_int(kMagic)) * (e % 2 ? factor.y : factor.x);
-      else
-        dot = fmaf(__int_as_float(sum), e % 2 ? factor.y : factor.x, e % 2 ? offset.y : offset.x);
-      x[n][e] = fmaf(dot, q.factor[e / 2], mean[e / 2]);
+    for (uint32_t k = 0; k < 4; ++k) {  // 1024 + 128 + mean
+      const uint32_t bytes = (words[k / 2] ^ 0x80808080u) >> k % 2 * 8 & 0x00ff00ffu;
+      pairs[k] = add_f16x2(bytes | 0x64006400u, 0xe480e480u);
     }
+    const uint32_t b = thread / 16, k = thread % 16;
+    *reinterpret_cast<uint4*>(raw.memory.means[parity] + b * kMeanPitch + k * 16) = make_uint4(pairs[0], pairs[1],
+                                                                                               pairs[2], pairs[3]);
   }
-  if (stage.has_cuts) {
-#pragma unroll
-    for (int n = 0; n < kTokenOctets; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e)
-        if (!(stage.valid[n / 4] >> (n % 4 * 8 + i * 2 + e % 2) & 1u)) x[n][e] = kUnseen;
+};
+
+__device__ __forceinline__ void write_block_meta(const BlockLayout& l, const uint8_t* block, const SpanEntry& e,
+                                                 float before, float reference, uint32_t thread, BlockMeta& meta) {
+  const BlockHeader header = *reinterpret_cast<const BlockHeader*>(block + l.header);
+  const bool has_cuts = e.first != 0 || e.last != kBlockTokens;
+  if (thread == 0) {
+    meta.key_unit = header.key_base * 0.25f;
+    meta.mean_scale = header.mean_scale;
+    meta.rescale = before / reference;
+    meta.reference = reference;
+    meta.has_cuts = has_cuts;
   }
+  if (!has_cuts) return;
+  const uint32_t token = slot_token(l, block, slot_of_column(thread));
+  const uint32_t valid = __ballot_sync(~0u, token >= e.first && token < e.last);
+  if (thread % 32 == 0) meta.valid[thread / 32] = valid;
 }
 
-// out += weights V
-__device__ __forceinline__ void wide_values(const PackedStage& stage, const float (&p)[kTokenOctets][4], WideState& s) {
-  const int i = threadIdx.x % 4;
-  uint4 w[kTokenOctets / 2];
-#pragma unroll
-  for (int k = 0; k < kTokenOctets / 2; ++k) {
-    const float2 u = *reinterpret_cast<const float2*>(&stage.value_factor[k * 16 + i * 2]);
-    const float2 v = *reinterpret_cast<const float2*>(&stage.value_factor[k * 16 + 8 + i * 2]);
-    w[k] = make_uint4(pack_f16(p[2 * k][0] * u.x, p[2 * k][1] * u.y), pack_f16(p[2 * k][2] * u.x, p[2 * k][3] * u.y),
-                      pack_f16(p[2 * k + 1][0] * v.x, p[2 * k + 1][1] * v.y),
-                      pack_f16(p[2 * k + 1][2] * v.x, p[2 * k + 1][3] * v.y));
-  }
-  const uint64_t values = matrix_descriptor(stage.values);
-#pragma unroll
-  for (int k = 0; k < kTokenOctets / 2; ++k) hold(w[k]);
-  hold(s.out);
-  wgmma_begin();
-#pragma unroll
-  for (int k = 0; k < kTokenOctets / 2; ++k) wgmma_f16(s.out, w[k], next_k(values, k * 32), true);
-  wgmma_commit();
-  wgmma_wait<0>();
-  hold(s.out);
-}
-
-__device__ __forceinline__ void write_stages(const PrefillArgs& a, const RowTile& t, const TokenTiles& tiles,
-                                             uint32_t begin, uint32_t end, WideMemory& memory) {
-  StageWriter writer{a, a.layout, t.head, threadIdx.x - kWideConsumers};
-  PackedWords next = writer.load(tiles.blocks[begin / 2], begin % 2);
-#pragma unroll 1
-  for (uint32_t tile = begin; tile < end; ++tile) {
-    const uint32_t n = tile - begin, stage = n % kStages;
-    const PackedWords words = next;
-    if (tile + 1 < end) next = writer.load(tiles.blocks[(tile + 1) / 2], (tile + 1) % 2);
-    if (n >= kStages) barrier_wait(&memory.empty[stage], (n / kStages - 1) & 1);
-    writer.write(words, tile % 2, memory.stages[stage]);
-    fence_for_wgmma();
-    __syncwarp();
-    if (threadIdx.x % 32 < kArrivingLanes) barrier_arrive(&memory.full[stage]);
-  }
-}
-
-// After n_packed tiles: exact ones, in the same memory once the others are through with it.
-__device__ __forceinline__ void write_exact_stages(const PrefillArgs& a, const RowTile& t, const TokenTiles& tiles,
-                                                   uint32_t n_packed, uint32_t begin, uint32_t end,
-                                                   WideMemory& memory) {
-  for (uint32_t n = n_packed > kStages ? n_packed - kStages : 0; n < n_packed; ++n)
-    barrier_wait(&memory.empty[n % kStages], n / kStages & 1);
-#pragma unroll 1
-  for (uint32_t tile = begin; tile < end; ++tile) {
-    const uint32_t n = tile - begin, stage = n % kExactStages;
-    if (n >= kExactStages) barrier_wait(&memory.exact_empty[stage], (n / kExactStages - 1) & 1);
-    load_exact_tile<2, kWideThreads - kWideConsumers>(
-        a, t, tiles, tile, exact_stage(stage), threadIdx.x - kWideConsumers, memory.rows, memory.exact_meta[stage]);
-
-    __syncwarp();
-    if (threadIdx.x % 32 < kArrivingLanes) barrier_arrive(&memory.exact_full[stage]);
-  }
-}
-
-__device__ __forceinline__ void attend_exact_stages(const PrefillLaunch& p, const RowTile& t, const TokenTiles& tiles,
-                                                    uint32_t begin, uint32_t end, WideMemory& memory, WideState& s) {
-  PrefillCta<kStageDim, kWideConsumers> cta(p, t, tiles, memory.rows, memory.exact_meta[0]);
-  load_query_rows<true>(p.args, t, memory.rows, cta.m.query_pitch, memory.exact_meta[0].row_factor);
-#pragma unroll 1
-  for (uint32_t tile = begin; tile < end; ++tile) {
-    const uint32_t n = tile - begin, stage = n % kExactStages;
-    barrier_wait(&memory.exact_full[stage], n / kExactStages & 1);
-    if (cta.has_rows()) cta.attend_exact_tile(tile, exact_stage(stage), memory.exact_meta[stage], s);
-    __syncwarp();
-    if (threadIdx.x % 32 < kArrivingLanes) barrier_arrive(&memory.exact_empty[stage]);
-  }
-}
-
-// Returns what the sums are relative to.
-
-__device__ __forceinline__ float attend_stages(const IntegerQueries& q, uint32_t n_tiles, WideMemory& memory,
-                                               WideState& s) {
+template <bool kAll>
+__device__ __forceinline__ void write_blocks(const PrefillArgs& a, const RowTile& t, const TokenTiles& tiles,
+                                             uint32_t begin, uint32_t end, uint32_t n_groups, WideMemory& memory) {
+  const uint32_t thread = threadIdx.x - kWideConsumers;
+  const RawBlocks raw{a, t, tiles, memory, begin, end - begin, kRawBytes >= kMostRaw * a.layout.bytes ? kMostRaw : 1u};
+  if (thread == 0)
+    for (uint32_t k = 0; k < raw.ring; ++k) raw.start(k);
+  MeanWriter means{raw, thread};
+  means.load(0);
+  BlockUnpacker<kAll> unpacker(a.layout, thread);
   float reference = 0.0f;
+  sync_groups<3, kWriters>(n_groups);  // stages held the queries
 #pragma unroll 1
-  for (uint32_t n = 0; n < n_tiles; ++n) {
-    PackedStage& stage = memory.stages[n % kStages];
-    barrier_wait(&memory.full[n % kStages], n / kStages & 1);
-    float x[kTokenOctets][4];
-    wide_logits(stage, q, x);
-    reference = stage.reference;
-    const float rescale = stage.rescale;
-    if (rescale != 1.0f) s.scale_out(rescale, rescale);
-    tile_weights(x, s);
-    wide_values(stage, x, s);
-    __syncwarp();
-    if (threadIdx.x % 32 < kArrivingLanes) barrier_arrive(&memory.empty[n % kStages]);
+  for (uint32_t n = 0; n < raw.n; ++n) {
+    const uint32_t stage = n % kStages;
+    const uint8_t* block = raw.place(n);
+    if (n > 0) {
+      sync_writers();
+      if (thread == 0) raw.start(n - 1 + raw.ring);
+    }
+    if (n % kMeanBlocks == 0) {
+      means.store(n / kMeanBlocks & 1);
+      means.load(n + kMeanBlocks);
+    }
+    raw.wait(n);
+    unpacker.load(block);
+    const float before = reference, base = reinterpret_cast<const BlockHeader*>(block + a.layout.header)->value_base;
+    reference = fmaxf(reference, base);
+    wait_empty(memory.keys_empty, n);
+    write_block_meta(a.layout, block, tiles.blocks[begin + n], before, reference, thread, memory.blocks[stage]);
+    unpacker.unpack_keys(block, memory.keys[stage]);
+    if (!kAll && a.layout.key_plane) {
+      sync_writers();
+      unpacker.refine_keys(block, memory.keys[stage]);
+    }
+    fence_for_wgmma();
+    warp_arrives(&memory.keys_full[stage]);
+    wait_empty(memory.values_empty, n);
+    const uint32_t factor = __half_as_ushort(__float2half_rn(base / reference * kValueUnit)) * 0x00010001u;
+    unpacker.unpack_values(block, factor, memory.values[stage]);
+    if (!kAll && a.layout.value_plane) {
+      sync_writers();
+      unpacker.refine_values(block, factor, memory.values[stage]);
+    }
+    fence_for_wgmma();
+    warp_arrives(&memory.values_full[stage]);
   }
-  return reference;
+  for (uint32_t n = raw.n > kStages ? raw.n - kStages : 0; n < raw.n; ++n) {
+    wait_full(memory.keys_empty, n);
+    wait_full(memory.values_empty, n);
+  }
 }
 
-// Grid: tiles of 128 rows x KV heads x splits.
+// ---- a warp group that multiplies
+
+// Two warp groups start their products in turns, so that one computes weights while the other's products run.
+struct Turns {
+  uint32_t group, n_groups;
+  static constexpr uint32_t kBoth = 2 * kGroupThreads;
+
+  __device__ __forceinline__ void begin(bool any) const {
+    if (n_groups == 2 && group == 1 && any) arrive_at<4, kBoth>();
+  }
+  __device__ __forceinline__ void wait() const {
+    if (n_groups != 2) return;
+    if (group == 0)
+      sync_threads<4, kBoth>();
+    else
+      sync_threads<5, kBoth>();
+  }
+  // more: whether the group will take another turn itself. The first group's barrier is passed on once less often.
+  __device__ __forceinline__ void pass(bool more) const {
+    if (n_groups != 2) return;
+    if (group == 0)
+      arrive_at<5, kBoth>();
+    else if (more)
+      arrive_at<4, kBoth>();
+  }
+};
+
+struct BlockReader {
+  WideMemory& memory;
+  float mean[2];  // of the block: what its mean adds to the logits of rows g, g + 8
+  float rescale;
+
+  __device__ __forceinline__ explicit BlockReader(WideMemory& memory) : memory(memory) {}
+
+  // Of this warp's rows, for kMeanBlocks blocks.
+  __device__ __forceinline__ void multiply_means(uint32_t parity) const {
+    const uint32_t lane = threadIdx.x & 31, first = threadIdx.x / 32 * 16, g = lane / 4, i = lane % 4;
+    float sums[2][4] = {};
+    const uint8_t* mean = memory.means[parity] + g * kMeanPitch + i * 4;
+#pragma unroll
+    for (uint32_t k = 0; k < kWideDim / 16; ++k)
+#pragma unroll
+      for (uint32_t limb = 0; limb < 2; ++limb) {
+        const uint4 q = load_matrices(memory.queries[limb] + k / 4 * kHalfBytes +
+                                      chunk_at(first + lane % 16, k % 4 * 2 + lane / 16));
+        mma_f16(sums[limb], q, *reinterpret_cast<const uint32_t*>(mean + k * 32),
+                *reinterpret_cast<const uint32_t*>(mean + k * 32 + 16));
+      }
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const uint32_t row = first + g + e / 2 * 8;
+      memory.mean_products[row][i * 2 + e % 2] = (sums[0][e] + sums[1][e]) * memory.row_factor[row];
+    }
+    __syncwarp();
+  }
+
+  __device__ __forceinline__ void start_logits(uint32_t n, float (&x)[kWideOctets][4]) const {
+    const uint64_t queries = matrix_descriptor(memory.queries[0] + threadIdx.x / kGroupThreads * kGroupRows * 128),
+                   keys = matrix_descriptor(memory.keys[n % kStages]);
+    wgmma_begin();
+#pragma unroll
+    for (int k = 0; k < static_cast<int>(kWideDim / 16); ++k) {
+      wgmma_shared<false>(x, at_step(queries, k), at_step(keys, k), k > 0);
+      wgmma_shared<false>(x, at_step(queries, k) + (kMatrixBytes >> 4), at_step(keys, k), true);
+    }
+    wgmma_commit();
+  }
+
+  __device__ __forceinline__ void start_values(uint32_t n, const uint4 (&w)[kWideOctets / 2], WideState& s) const {
+    const uint64_t values = matrix_descriptor(memory.values[n % kStages]);
+    wgmma_begin();
+#pragma unroll
+    for (int k = 0; k < kWideOctets / 2; ++k) wgmma_f16(s.out, w[k], at_step(values, k));
+    wgmma_commit();
+  }
+
+  // What is needed of a block's description, once its keys are there.
+  __device__ __forceinline__ void take_meta(uint32_t n, float (&unit)[2]) {
+    const BlockMeta& meta = memory.blocks[n % kStages];
+    const uint32_t row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
+    if (n % kMeanBlocks == 0) multiply_means(n / kMeanBlocks & 1);
+    rescale = meta.rescale;
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      mean[k] = memory.mean_products[row + 8 * k][n % kMeanBlocks] * meta.mean_scale;
+      unit[k] = memory.row_factor[row + 8 * k] * meta.key_unit;
+    }
+  }
+
+  // Once its products are there: its keys are free. Cuts are rare: they make x the logits.
+  __device__ __forceinline__ void take_cuts(uint32_t n, float (&x)[kWideOctets][4], float (&unit)[2]) {
+    const BlockMeta& meta = memory.blocks[n % kStages];
+    const uint32_t i = threadIdx.x % 4;
+    if (meta.has_cuts) {
+#pragma unroll
+      for (int j = 0; j < kWideOctets; ++j)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const bool valid = meta.valid[j / 4] >> (j % 4 * 8 + i * 2 + e % 2) & 1u;
+          x[j][e] = valid ? fmaf(x[j][e], unit[e / 2], mean[e / 2]) : kUnseen;
+        }
+#pragma unroll
+      for (int k = 0; k < 2; ++k) mean[k] = mean[k] == mean[k] ? 0.0f : mean[k], unit[k] = 1.0f;
+    }
+    warp_arrives(&memory.keys_empty[n % kStages]);
+  }
+
+  // x becomes weights relative to s.largest, which is at least the largest logit less kLift.
+  __device__ __forceinline__ void weights(float (&x)[kWideOctets][4], const float (&unit)[2], WideState& s,
+                                          float (&shrink)[2]) const {
+    float offset[2], part[4] = {};
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      float even = x[0][2 * k], odd = x[0][2 * k + 1];
+#pragma unroll
+      for (int j = 1; j < kWideOctets; ++j) even = fmaxf(even, x[j][2 * k]), odd = fmaxf(odd, x[j][2 * k + 1]);
+      const float largest = fmaxf(s.largest[k], fmaf(quad_max(fmaxf(even, odd)), unit[k], mean[k]) - kLift);
+      const float own = largest <= kUnseen ? 0.0f : largest;
+      shrink[k] = exp2_approx(s.largest[k] - own);
+      s.largest[k] = largest;
+      offset[k] = mean[k] - own;
+    }
+#pragma unroll
+    for (int j = 0; j < kWideOctets; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        x[j][e] = exp2_approx(fmaf(x[j][e], unit[e / 2], offset[e / 2]));
+        part[e] += x[j][e];
+      }
+#pragma unroll
+    for (int k = 0; k < 2; ++k) s.sum[k] = fmaf(s.sum[k], shrink[k], part[2 * k] + part[2 * k + 1]);
+  }
+
+  static __device__ __forceinline__ void pack(const float (&x)[kWideOctets][4], uint4 (&w)[kWideOctets / 2]) {
+#pragma unroll
+    for (int k = 0; k < kWideOctets / 2; ++k) {
+      w[k] = make_uint4(pack_f16(x[2 * k][0], x[2 * k][1]), pack_f16(x[2 * k][2], x[2 * k][3]),
+                        pack_f16(x[2 * k + 1][0], x[2 * k + 1][1]), pack_f16(x[2 * k + 1][2], x[2 * k + 1][3]));
+      hold(w[k]);
+    }
+  }
+
+  // Returns what the sums are relative to.
+  __device__ __forceinline__ float attend(uint32_t n_blocks, Turns turns, WideState& s) {
+    turns.begin(n_blocks > 1);
+    float x[kWideOctets][4], unit[2], shrink[2];
+    uint4 w[kWideOctets / 2];
+    wait_full(memory.keys_full, 0);
+    start_logits(0, x);
+    take_meta(0, unit);
+    wgmma_wait<0>();
+    hold(x);
+    take_cuts(0, x, unit);
+    weights(x, unit, s, shrink);
+    pack(x, w);
+#pragma unroll 1
+    for (uint32_t n = 1; n < n_blocks; ++n) {
+      wait_full(memory.keys_full, n);
+      wait_full(memory.values_full, n - 1);
+      turns.wait();
+      start_logits(n, x);
+      start_values(n - 1, w, s);
+      turns.pass(n + 1 < n_blocks);
+      take_meta(n, unit);
+      wgmma_wait<1>();
+      hold(x);
+      take_cuts(n, x, unit);
+      weights(x, unit, s, shrink);
+      hold(x);  // the powers are not put off until after the wait
+      wgmma_wait<0>();
+      hold(s.out);
+      warp_arrives(&memory.values_empty[(n - 1) % kStages]);
+      shrink[0] *= rescale;
+      shrink[1] *= rescale;
+      if (__any_sync(~0u, shrink[0] != 1.0f || shrink[1] != 1.0f)) s.scale_out(shrink[0], shrink[1]);
+      pack(x, w);
+    }
+    wait_full(memory.values_full, n_blocks - 1);
+    start_values(n_blocks - 1, w, s);
+    wgmma_wait<0>();
+    hold(s.out);
+    warp_arrives(&memory.values_empty[(n_blocks - 1) % kStages]);
+    return memory.blocks[(n_blocks - 1) % kStages].reference;
+  }
+};
+
+// ---- the kernel
+
+__device__ __forceinline__ void init_barriers(uint32_t n_groups, WideMemory& memory) {
+  const uint32_t stage = threadIdx.x;
+  if (stage < kMostRaw) barrier_init(&memory.raw_full[stage], 1);
+  if (stage < kStages) {
+    constexpr uint32_t kFull = kWriters / 32 * kArrivingLanes;
+    const uint32_t empty = n_groups * kGroupThreads / 32 * kArrivingLanes;
+    barrier_init(&memory.keys_full[stage], kFull);
+    barrier_init(&memory.values_full[stage], kFull);
+    barrier_init(&memory.exact_full[stage], kFull);
+    barrier_init(&memory.keys_empty[stage], empty);
+    barrier_init(&memory.values_empty[stage], empty);
+    barrier_init(&memory.exact_empty[stage], empty);
+  }
+  barrier_init_fence();
+  __syncthreads();
+}
+
+// Grid: tiles of 128 rows x KV heads x splits. kAll: for blocks with all slots refined.
+template <bool kAll>
 __global__ void __launch_bounds__(kWideThreads, 1) wide_prefill_kernel(const __grid_constant__ PrefillLaunch p) {
   extern __shared__ __align__(16) uint8_t shared[];
   const uint32_t misaligned = shared_address(shared) % 1024;
@@ -285,37 +354,37 @@ __global__ void __launch_bounds__(kWideThreads, 1) wide_prefill_kernel(const __g
     if (p.n_splits == 1) store_nothing(p.args, t);
     return;
   }
-  const TokenTiles tiles = token_tiles(p.args, t);
+  const TokenTiles tiles = token_tiles(p.args, t, kBlockTokens);
   const uint32_t begin = split_cut(tiles.n(), blockIdx.z, p.n_splits),
                  end = split_cut(tiles.n(), blockIdx.z + 1, p.n_splits);
   const uint32_t block_end = min(end, tiles.n_block_tiles), exact_begin = max(begin, tiles.n_block_tiles);
-  if (threadIdx.x < kStages) {
-    barrier_init(&memory.full[threadIdx.x], kFullArrivals);
-    barrier_init(&memory.empty[threadIdx.x], kEmptyArrivals);
-  } else if (threadIdx.x < kStages + kExactStages) {
-    barrier_init(&memory.exact_full[threadIdx.x - kStages], kFullArrivals);
-    barrier_init(&memory.exact_empty[threadIdx.x - kStages], kEmptyArrivals);
-  }
-  __syncthreads();
+  const uint32_t n_groups = (t.n_rows + kGroupRows - 1) / kGroupRows;  // the others have nothing to do
+  init_barriers(n_groups, memory);
   if (threadIdx.x >= kWideConsumers) {
     give_registers<kWriterRegisters>();
-    if (begin < block_end) write_stages(p.args, t, tiles, begin, block_end, memory);
+    if (begin < block_end) write_blocks<kAll>(p.args, t, tiles, begin, block_end, n_groups, memory);
     if (exact_begin < end)
-      write_exact_stages(p.args, t, tiles, begin < block_end ? block_end - begin : 0, exact_begin - tiles.n_block_tiles,
-                         end - tiles.n_block_tiles, memory);
+      write_exact_tiles(p.args, t, tiles, exact_begin - tiles.n_block_tiles, end - tiles.n_block_tiles, memory);
     return;
   }
   take_registers<kWideRegisters>();
+  if (threadIdx.x >= n_groups * kGroupThreads) return;
   WideState s;
   if (begin < block_end) {
-    IntegerQueries q;
-    q.load(p.args, t, memory.rows);
-    const float reference = attend_stages(q, block_end - begin, memory, s);
-    __syncwarp();
-    undo_value_map(p.args, t, reference / kPackedWeight, memory.rows, s);
+    load_packed_queries(p.args, t, memory);
+    fence_for_wgmma();
+    sync_groups<3, kWriters>(n_groups);
+    const float reference = BlockReader(memory).attend(block_end - begin, {threadIdx.x / kGroupThreads, n_groups}, s);
+    sync_groups<1, 0>(n_groups);  // all are through with the queries
+    undo_value_map<kWideDim>(p.args, t, reference / (4.0f * kValueUnit), memory.queries[0], s);
+    sync_groups<1, 0>(n_groups);
   }
-  if (exact_begin < end)
-    attend_exact_stages(p, t, tiles, exact_begin - tiles.n_block_tiles, end - tiles.n_block_tiles, memory, s);
+  if (exact_begin < end) {
+    load_exact_queries(p.args, t, memory);
+    fence_for_wgmma();
+    sync_groups<1, 0>(n_groups);
+    ExactReader(p.args, t, tiles, memory).attend(exact_begin - tiles.n_block_tiles, end - tiles.n_block_tiles, s);
+  }
   if (p.n_splits == 1)
     store_results(p.args, t, s);
   else

@@ -57,8 +57,9 @@ __device__ __forceinline__ RowView row_view(const PrefillArgs& a, const RowTile&
           a.mask ? a.mask + (int64_t{t.part.row} + token) * a.mask_row_stride : nullptr};
 }
 
-// Tiles of tokens that some row of the tile may see: halves of blocks, then groups of four page spans, then scratch rows.
+// Tiles of tokens that some row of the tile may see: (halves of) blocks, then groups of page spans, then scratch rows.
 struct TokenTiles {
+  uint32_t n_tokens;  // of a tile: kTileTokens or kBlockTokens
   const SpanEntry* blocks;
   const SpanEntry* pages;
   uint32_t n_pages, scratch_begin;
@@ -81,7 +82,7 @@ __device__ __forceinline__ uint32_t first_span(const SpanEntry* spans, uint32_t 
   return low;
 }
 
-__device__ inline TokenTiles token_tiles(const PrefillArgs& a, const RowTile& t) {
+__device__ inline TokenTiles token_tiles(const PrefillArgs& a, const RowTile& t, uint32_t n_tokens) {
   const SpanEntry* blocks = a.spans + t.part.span_begin;
   const SpanEntry* pages = blocks + t.part.n_blocks;
   const auto is_young = [&](const SpanEntry& e) { return e.start + e.last > t.oldest; };
@@ -89,15 +90,17 @@ __device__ inline TokenTiles token_tiles(const PrefillArgs& a, const RowTile& t)
   const uint32_t block = t.oldest ? first_span(blocks, t.part.n_blocks, is_young) : 0;
   const uint32_t page = t.oldest ? first_span(pages, t.part.n_pages, is_young) : 0;
   const uint32_t page_end = first_span(pages, t.part.n_pages, is_future);
+  const uint32_t n_spans = n_tokens / kPageTokens;
   TokenTiles tiles{};
+  tiles.n_tokens = n_tokens;
   tiles.blocks = blocks + block;
   tiles.pages = pages + page;
-  tiles.n_block_tiles = (t.part.n_blocks - block) * 2;
+  tiles.n_block_tiles = (t.part.n_blocks - block) * (kBlockTokens / n_tokens);
   tiles.n_pages = page_end > page ? page_end - page : 0;
-  tiles.n_page_tiles = (tiles.n_pages + 3) / 4;
+  tiles.n_page_tiles = (tiles.n_pages + n_spans - 1) / n_spans;
   if (t.part.uses_scratch) {
-    tiles.scratch_begin = t.oldest > t.part.base ? (t.oldest - t.part.base) / kTileTokens * kTileTokens : 0;
-    tiles.n_scratch_tiles = (t.high - t.part.base - tiles.scratch_begin) / kTileTokens + 1;
+    tiles.scratch_begin = t.oldest > t.part.base ? (t.oldest - t.part.base) / n_tokens * n_tokens : 0;
+    tiles.n_scratch_tiles = (t.high - t.part.base - tiles.scratch_begin) / n_tokens + 1;
   }
   return tiles;
 }
@@ -112,7 +115,7 @@ struct ExactRow {
 __device__ inline ExactRow exact_row(const PrefillArgs& a, const RowTile& t, const TokenTiles& tiles, uint32_t tile,
                                      uint32_t token) {
   if (tile < tiles.n_page_tiles) {
-    const uint32_t page = tile * 4 + token / kPageTokens, k = token % kPageTokens;
+    const uint32_t page = tile * (tiles.n_tokens / kPageTokens) + token / kPageTokens, k = token % kPageTokens;
     if (page >= tiles.n_pages) return {nullptr, nullptr, kNobody};
     const SpanEntry e = tiles.pages[page];
     if (k < e.first || k >= e.last) return {nullptr, nullptr, kNobody};
@@ -120,7 +123,7 @@ __device__ inline ExactRow exact_row(const PrefillArgs& a, const RowTile& t, con
                                                          t.head * a.head_page_bytes);
     return {keys + k * a.key_dim, keys + kPageTokens * a.key_dim + k * a.value_dim, e.start + k};
   }
-  const uint32_t j = tiles.scratch_begin + (tile - tiles.n_page_tiles) * kTileTokens + token;
+  const uint32_t j = tiles.scratch_begin + (tile - tiles.n_page_tiles) * tiles.n_tokens + token;
   if (j >= t.part.n_new) return {nullptr, nullptr, kNobody};
   const uint64_t row = (uint64_t{t.part.row} + j) * a.n_kv_heads + t.head;
   return {a.scratch_keys + row * a.key_dim, a.scratch_values + row * a.value_dim, t.part.base + j};

@@ -3,6 +3,8 @@
 //   exact   q in BF16 as hi + lo, the same way
 // Both carry scale * log2(e), so that logits are in base 2.
 #pragma once
+#include <type_traits>
+
 #include "attend.h"
 #include "ptx.cuh"
 #include "transform/transform.h"
@@ -27,6 +29,22 @@ __device__ __forceinline__ float load_element(const TensorView& t, int64_t at) {
     case Dtype::kF32: return static_cast<const float*>(t.data)[at];
     case Dtype::kF16: return __half2float(static_cast<const __half*>(t.data)[at]);
     default: return __bfloat162float(static_cast<const __nv_bfloat16*>(t.data)[at]);
+  }
+}
+
+// kN elements in a row. One look at the dtype: a branch at every load would make each wait for the one before.
+template <int kN>
+__device__ __forceinline__ void load_elements(const TensorView& t, int64_t at, float (&x)[kN]) {
+  const auto load = [&](auto* data, auto convert) {
+#pragma unroll
+    for (int e = 0; e < kN; ++e) x[e] = convert(data[at + e]);
+  };
+  switch (t.dtype) {
+    case Dtype::kF32: load(static_cast<const float*>(t.data), [](float v) { return v; }); break;
+    case Dtype::kF16: load(static_cast<const __half*>(t.data), [](__half v) { return __half2float(v); }); break;
+    default:
+      load(static_cast<const __nv_bfloat16*>(t.data), [](__nv_bfloat16 v) { return __bfloat162float(v); });
+      break;
   }
 }
 
@@ -64,10 +82,14 @@ __device__ __forceinline__ void hadamard_of_row(float (&x)[kPerLane]) {
   for (int e = 0; e < kPerLane; ++e) x[e] *= factor;
 }
 
-// Row `row` of the segment: x its exact query, y its mapped one (both scaled), kPerLane elements a lane.
+// Row `row` of the segment: x its exact query, y its mapped one (both scaled), kPerLane elements a lane. One warp does it
+// alone while all others wait: neighbouring dims are stored together.
 template <class Q, int kPerLane>
 __device__ __forceinline__ void encode_query(Q& operands, int row, const float (&x)[kPerLane],
                                              const float (&y)[kPerLane]) {
+  constexpr int kBytes = kPerLane % 4 == 0 ? 4 : 2;  // codes that lie side by side
+  static_assert(kPerLane % kBytes == 0);
+  using Codes = std::conditional_t<kBytes == 4, uint32_t, uint16_t>;
   const int lane = threadIdx.x & 31, tile = row / Q::kTileRows, r = row % Q::kTileRows;
   float largest = 0.0f;
   bool finite = true;
@@ -83,25 +105,37 @@ __device__ __forceinline__ void encode_query(Q& operands, int row, const float (
   const float inverse = finite && largest > 0x1p-100f ? kQueryCode / largest : 0.0f;
   int sum = 0;
 #pragma unroll
-  for (int e = 0; e < kPerLane; ++e) {
+  for (int e = 0; e < kPerLane; e += kBytes) {
     const int d = lane * kPerLane + e;
-    const int v = finite ? __float2int_rn(y[e] * inverse) : 0, hi = (v + 128) >> 8, lo = v - hi * 256;
-    sum += v;
-    const __nv_bfloat16 zero = __float2bfloat16_rn(0.0f), high = __float2bfloat16_rn(x[e]);
+    uint32_t hi = 0, lo = 0;
 #pragma unroll
-    for (int part = 0; part < Q::kSets; ++part) {  // MMA row: r + part * kTileRows
-      const int lane_row = r + part * Q::kTileRows;
+    for (int b = 0; b < kBytes; ++b) {
+      const int v = finite ? __float2int_rn(y[e + b] * inverse) : 0, upper = (v + 128) >> 8;
+      sum += v;
+      hi |= (static_cast<uint32_t>(upper) & 255) << 8 * b;
+      lo |= (static_cast<uint32_t>(v - upper * 256) & 255) << 8 * b;
+    }
+#pragma unroll
+    for (int part = 0; part < Q::kSets; ++part)  // MMA row: r + part * kTileRows
 #pragma unroll
       for (int set = 0; set < Q::kSets; ++set) {
         uint8_t* at = reinterpret_cast<uint8_t*>(operands.codes[tile][set]) +
-                      (d / 32 * 32 + lane_row * 4 + d % 16 / 4) * 16 + d / 16 % 2 * 8 + d % 4;
-        at[0] = static_cast<uint8_t>(set == part ? hi : 0);
-        at[4] = static_cast<uint8_t>(set == part ? lo : 0);
+                      (d / 32 * 32 + (r + part * Q::kTileRows) * 4 + d % 16 / 4) * 16 + d / 16 % 2 * 8 + d % 4;
+        *reinterpret_cast<Codes*>(at) = static_cast<Codes>(set == part ? hi : 0);
+        *reinterpret_cast<Codes*>(at + 4) = static_cast<Codes>(set == part ? lo : 0);
       }
-      __nv_bfloat16* pair = reinterpret_cast<__nv_bfloat16*>(operands.exact[tile]) +
-                            (d / 16 * 32 + lane_row * 4 + d % 8 / 2) * 8 + d / 8 % 2 * 4 + d % 2;
-      pair[0] = part == 0 ? high : zero;
-      pair[2] = part == 0 ? __float2bfloat16_rn(x[e] - __bfloat162float(high)) : zero;
+  }
+#pragma unroll
+  for (int e = 0; e < kPerLane; e += 2) {
+    const int d = lane * kPerLane + e;
+    const __nv_bfloat162 high = __floats2bfloat162_rn(x[e], x[e + 1]);
+    const __nv_bfloat162 low = __floats2bfloat162_rn(x[e] - __low2float(high), x[e + 1] - __high2float(high));
+#pragma unroll
+    for (int part = 0; part < Q::kSets; ++part) {
+      uint32_t* pairs = reinterpret_cast<uint32_t*>(operands.exact[tile]) +
+                        (d / 16 * 32 + (r + part * Q::kTileRows) * 4 + d % 8 / 2) * 4 + d / 8 % 2 * 2;
+      pairs[0] = part == 0 ? *reinterpret_cast<const uint32_t*>(&high) : 0;
+      pairs[1] = part == 0 ? *reinterpret_cast<const uint32_t*>(&low) : 0;
     }
   }
   sum = __reduce_add_sync(~0u, sum);
@@ -122,8 +156,9 @@ __device__ __forceinline__ void load_queries(const AttendArgs& args, const Seque
       const uint32_t r = seq.query_begin + row, token = r / args.group;
       const int64_t tensor_row = int64_t{seq.first_row} + token, q_head = int64_t{head} * args.group + r % args.group;
       const int64_t at = tensor_row * args.q.row_stride + q_head * args.q.head_stride + lane * kPerLane;
+      load_elements(args.q, at, x);
 #pragma unroll
-      for (int e = 0; e < kPerLane; ++e) y[e] = x[e] = load_element(args.q, at + e) * scale;
+      for (int e = 0; e < kPerLane; ++e) y[e] = x[e] *= scale;
       if (args.query.kind == MapKind::kDense) {
         const float* mapped = args.mapped_queries + (tensor_row * args.n_kv_heads * args.group + q_head) * kDk +
                               lane * kPerLane;

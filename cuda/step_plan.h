@@ -4,8 +4,7 @@
 //
 // An item is one block or one page of exact rows, for one KV head. The items of a step are numbered
 //     sequence by sequence, KV head by KV head, blocks before pages,
-// and cut into n_active ranges, one for each CTA: equal ones, or (batch-invariant) whole chunks. A (sequence, KV
-// head) is a segment.
+// and cut into n_active ranges, one for each CTA. A (sequence, KV head) is a segment.
 #pragma once
 #include <cstdint>
 
@@ -58,15 +57,15 @@ struct alignas(64) CtaStart {
 };
 static_assert(sizeof(CtaStart) == 128);
 
-// Items of CTA c are [item_cut(c), item_cut(c + 1)). n_items * n_active < 2^32: plan_step checks.
-OSCAR_HD constexpr uint32_t item_cut(uint32_t cta, uint32_t n_items, uint32_t n_active) {
-  return n_items * cta / n_active;
-}
+// The CTAs that have items of a segment: n_blocks from `first` on have blocks, n_pages from first_page on have pages. Where
+// there are no blocks, first is first_page.
+struct alignas(8) SegmentCtas {
+  uint16_t first, n_blocks, first_page, n_pages;
+  OSCAR_HD uint32_t n() const { return (n_pages ? first_page + n_pages : first + n_blocks) - first; }
+};
 
-// The CTA whose range holds the item.
-OSCAR_HD constexpr uint32_t cta_of_item(uint32_t item, uint32_t n_items, uint32_t n_active) {
-  return ((item + 1) * n_active - 1) / n_items;
-}
+// Cut k of n_items into n equal ranges. n_items * n < 2^32: number_items checks.
+OSCAR_HD constexpr uint32_t item_cut(uint32_t k, uint32_t n_items, uint32_t n) { return n_items * k / n; }
 
 // Entries of items item .. item + kFirstSpans - 1 that lie in sequence s.
 inline void copy_first_spans(const SequenceWork& s, uint32_t item, uint32_t n_kv_heads, const SpanEntry* spans,
@@ -97,29 +96,155 @@ inline bool number_items(SequenceWork* sequences, uint32_t n_sequences, uint32_t
   return true;
 }
 
-// Numbers the items: sets item_begin of every sequence and fills starts[0 .. n_ctas). Sequences without items come
-// last. A CTA gets at least items_per_cta items while there are CTAs for all segments: below that, joining the CTAs
-// costs more than it saves. False where the step has too many items (2^32 / n_ctas) for one launch.
+// What plan_step is given unless a test wants otherwise.
+struct PlanCosts {
+  // A CTA gets at least so many items while there are CTAs for all segments: below that, joining the CTAs costs more.
+  uint32_t items_per_cta = 3;
+  // To end a segment and begin another one takes a CTA as long as so many items (H100: shares of 413 items and none of
+  // another segment are faster than 400, of 825 slower than 600).
+  uint32_t straddle_items = 25;
+};
+
+// Shares of a segment that take their CTAs the same time, at least one item each. In quarters of a block, measured on an
+// H100: a page of exact rows takes as long as 1.5 blocks, and to have both, whose sums are kept apart, as long as 4.
+class SegmentShares {
+ public:
+  SegmentShares(uint32_t n_blocks, uint32_t n_pages, uint32_t n)
+      : n_blocks_(n_blocks), n_pages_(n_pages), n_(n), both_(n_blocks > 0 && n_pages > 0 ? kBoth : 0) {}
+
+  // The end of share k, which begins at item `first`.
+  uint32_t end(uint32_t k, uint32_t first) const {
+    const uint32_t wanted = cut(k + 1), least = first + 1, most = n_blocks_ + n_pages_ - (n_ - 1 - k);
+    return wanted < least ? least : wanted < most ? wanted : most;
+  }
+
+ private:
+  static constexpr uint32_t kBlock = 4, kPage = 6, kBoth = 16;
+
+  uint32_t cut(uint32_t k) const {
+    const uint64_t blocks = uint64_t{n_blocks_} * kBlock;
+    const uint64_t at = (blocks + both_ + uint64_t{n_pages_} * kPage) * k / n_;
+    if (at <= blocks) return static_cast<uint32_t>(at / kBlock);
+    return n_blocks_ + (at <= blocks + both_ ? 0 : static_cast<uint32_t>((at - blocks - both_) / kPage));
+  }
+
+  uint32_t n_blocks_, n_pages_, n_, both_;
+};
+
+// Fills in the CTAs of a plan one after the other.
+class StartWriter {
+ public:
+  StartWriter(const SequenceWork* sequences, const SpanEntry* spans, uint32_t n_kv_heads, const CtaStart& common,
+              CtaStart* starts)
+      : sequences_(sequences), spans_(spans), n_kv_heads_(n_kv_heads), common_(common), starts_(starts) {}
+
+  void add(uint32_t first_item, uint32_t last_item, uint32_t first_chunk = 0) {
+    while (s_ + 1 < common_.n_sequences && sequences_[s_ + 1].item_begin <= first_item) ++s_;
+    CtaStart& start = starts_[n_++];
+    start = common_;
+    start.first_item = first_item;
+    start.last_item = last_item;
+    start.first_chunk = first_chunk;
+    start.sequence = sequences_[s_];
+    start.index = s_;
+    copy_first_spans(sequences_[s_], first_item, n_kv_heads_, spans_, start.first, sequences_ + s_ + 1,
+                     common_.n_items);
+  }
+
+ private:
+  const SequenceWork* sequences_;
+  const SpanEntry* spans_;
+  const uint32_t n_kv_heads_;
+  const CtaStart& common_;
+  CtaStart* starts_;
+  uint32_t s_ = 0, n_ = 0;
+};
+
+inline uint32_t items_per_head(const SequenceWork& s) { return s.n_blocks + s.n_pages; }
+
+// How many CTAs it takes if each has at most `load` items, all of one segment.
+inline uint64_t ctas_of_load(const SequenceWork* sequences, uint32_t n_sequences, uint32_t n_kv_heads, uint32_t load) {
+  uint64_t n = 0;
+  for (uint32_t s = 0; s < n_sequences; ++s) n += (items_per_head(sequences[s]) + load - 1) / load;
+  return n * n_kv_heads;
+}
+
+// The least load, at least items_per_cta, for which n_ctas suffice; 0 where there are more segments than CTAs.
+inline uint32_t least_load(const SequenceWork* sequences, uint32_t n_sequences, uint32_t n_kv_heads, uint32_t n_ctas,
+                           uint32_t items_per_cta) {
+  uint32_t high = items_per_cta;
+  for (uint32_t s = 0; s < n_sequences; ++s)
+    if (high < items_per_head(sequences[s])) high = items_per_head(sequences[s]);
+  if (ctas_of_load(sequences, n_sequences, n_kv_heads, high) > n_ctas) return 0;
+  for (uint32_t low = items_per_cta; low < high;) {
+    const uint32_t middle = low + (high - low) / 2;
+    if (ctas_of_load(sequences, n_sequences, n_kv_heads, middle) <= n_ctas)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return high;
+}
+
+// Which CTAs share each segment: segments[sequence * n_kv_heads + KV head].
+inline void note_ctas(const SequenceWork* sequences, uint32_t n_sequences, uint32_t n_kv_heads, const CtaStart* starts,
+                      SegmentCtas* segments) {
+  uint32_t c = 0;
+  const auto cta_of = [&](uint32_t item) {  // items ascend
+    while (starts[c].last_item <= item) ++c;
+    return c;
+  };
+  for (uint32_t s = 0; s < n_sequences; ++s)
+    for (uint32_t head = 0; head < n_kv_heads; ++head) {
+      const SequenceWork& w = sequences[s];
+      const uint32_t begin = w.item_begin + head * items_per_head(w), middle = begin + w.n_blocks;
+      SegmentCtas& g = segments[s * n_kv_heads + head];
+      g = {};
+      if (items_per_head(w) == 0) continue;
+      g.first = static_cast<uint16_t>(cta_of(begin));
+      if (w.n_blocks > 0) g.n_blocks = static_cast<uint16_t>(cta_of(middle - 1) - g.first + 1);
+      if (w.n_pages == 0) continue;
+      g.first_page = static_cast<uint16_t>(cta_of(middle));
+      g.n_pages = static_cast<uint16_t>(cta_of(middle + w.n_pages - 1) - g.first_page + 1);
+    }
+}
+
+// Numbers the items: sets item_begin of every sequence, fills starts[0 .. n_ctas) and segments[0 .. n_sequences *
+// n_kv_heads). Sequences without items come last. n_ctas: at most 65535. Either the items are cut evenly, and a CTA
+// may have the end of one segment and the beginning of another; or each CTA has items of one segment only: what is
+// likely to take the busiest CTA less time. False where the step has too many items (2^32 / n_ctas) for one launch.
 inline bool plan_step(SequenceWork* sequences, uint32_t n_sequences, const SpanEntry* spans, uint32_t n_kv_heads,
-                      uint32_t n_ctas, uint32_t items_per_cta, CtaStart* starts) {
+                      uint32_t n_ctas, const PlanCosts& costs, CtaStart* starts, SegmentCtas* segments) {
   CtaStart common;
   if (!number_items(sequences, n_sequences, n_kv_heads, n_ctas, common)) return false;
   const uint32_t total = common.n_items;
-  const uint32_t n_segments = common.n_sequences * n_kv_heads, n_shares = total / items_per_cta;
+  const uint32_t n_segments = common.n_sequences * n_kv_heads, n_shares = total / costs.items_per_cta;
   const uint32_t wanted = n_shares > n_segments ? n_shares : n_segments, n_most = total < n_ctas ? total : n_ctas;
-  common.n_active = wanted < n_most ? wanted : n_most;
-  uint32_t s = 0;
-  for (uint32_t c = 0; c < n_ctas; ++c) {
-    CtaStart& start = starts[c];
-    start = common;
-    if (c >= common.n_active) continue;
-    start.first_item = item_cut(c, total, common.n_active);
-    start.last_item = item_cut(c + 1, total, common.n_active);
-    while (s + 1 < common.n_sequences && sequences[s + 1].item_begin <= start.first_item) ++s;
-    start.sequence = sequences[s];
-    start.index = s;
-    copy_first_spans(sequences[s], start.first_item, n_kv_heads, spans, start.first, sequences + s + 1, total);
+  const uint32_t n_even = wanted < n_most ? wanted : n_most;
+  const uint32_t load = least_load(sequences, common.n_sequences, n_kv_heads, n_ctas, costs.items_per_cta);
+  const bool evenly = load == 0 || (n_even > 0 && load > (total + n_even - 1) / n_even + costs.straddle_items);
+  common.n_active = evenly ? n_even
+                           : static_cast<uint32_t>(ctas_of_load(sequences, common.n_sequences, n_kv_heads, load));
+  StartWriter writer(sequences, spans, n_kv_heads, common, starts);
+  if (evenly) {
+    for (uint32_t c = 0; c < n_even; ++c) writer.add(item_cut(c, total, n_even), item_cut(c + 1, total, n_even));
+  } else {
+    for (uint32_t s = 0; s < common.n_sequences; ++s) {
+      const SequenceWork& w = sequences[s];
+      const uint32_t n_items = items_per_head(w), n = (n_items + load - 1) / load;
+      const SegmentShares shares(w.n_blocks, w.n_pages, n);
+      for (uint32_t head = 0; head < n_kv_heads; ++head) {
+        const uint32_t begin = w.item_begin + head * n_items;
+        for (uint32_t k = 0, first = 0; k < n; ++k) {
+          const uint32_t last = shares.end(k, first);
+          writer.add(begin + first, begin + last);
+          first = last;
+        }
+      }
+    }
   }
+  for (uint32_t c = common.n_active; c < n_ctas; ++c) starts[c] = common;
+  note_ctas(sequences, n_sequences, n_kv_heads, starts, segments);
   return true;
 }
 
@@ -161,21 +286,14 @@ inline bool plan_step_invariant(SequenceWork* sequences, uint32_t n_sequences, c
     while (chunk - before >= chunks_of(s)) before += chunks_of(s++);
     return first_item_of_chunk(sequences[s], chunk - before);
   };
-  for (uint32_t c = 0; c < n_ctas; ++c) {
-    CtaStart& start = starts[c];
-    start = common;
-    if (c >= n_active) continue;
-    start.first_chunk = cut(c);
-    start.first_item = item_of(cut(c));
-    start.sequence = sequences[s];
-    start.index = s;
-    copy_first_spans(sequences[s], start.first_item, n_kv_heads, spans, start.first, sequences + s + 1, common.n_items);
-    start.last_item = item_of(cut(c + 1));
+  StartWriter writer(sequences, spans, n_kv_heads, common, starts);
+  for (uint32_t c = 0, first = 0; c < n_active; ++c) {
+    const uint32_t last = item_of(cut(c + 1));
+    writer.add(first, last, cut(c));
+    first = last;
   }
+  for (uint32_t c = n_active; c < n_ctas; ++c) starts[c] = common;
   return true;
 }
-
-// What plan_step is given unless a test wants otherwise.
-inline constexpr uint32_t kItemsPerCta = 3;
 
 }  // namespace oscar::cuda

@@ -14,7 +14,7 @@ from smollm2.published_oscar import to_bf16
 from .attention import attend
 
 
-def cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibration=None):
+def cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibration=None, self_calibrate=None):
     """A liboscar cache for one sequence; shape: anything with n_layers, n_q_heads, n_kv_heads and head_dim."""
     n_bytes = 4 * max_tokens * shape.n_layers * shape.n_kv_heads * shape.head_dim
     return oscar.Config(
@@ -30,14 +30,17 @@ def cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibrati
         max_step_tokens=max_step_tokens,
         capacity_bytes=2 * n_bytes + (64 << 20),  # room to spare: slabs may be partly empty
         calibration=calibration,
+        self_calibrate=self_calibrate,
     )
 
 
 class LibraryArm:
     """A sequence in a cache of liboscar."""
 
-    def __init__(self, shape, profile, windows, max_tokens, max_step_tokens, calibration=None):
-        self._cache = oscar.Cache(cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibration))
+    def __init__(self, shape, profile, windows, max_tokens, max_step_tokens, calibration=None, self_calibrate=None):
+        self._cache = oscar.Cache(
+            cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibration, self_calibrate)
+        )
         self._sequence = self._cache.open()
         self._n_kv_heads = shape.n_kv_heads
         self._n_packed = None if profile == "exact" else windows.n_packed
@@ -63,6 +66,31 @@ class LibraryArm:
     def rows(self, layer):
         heads = [self._cache.read(self._sequence, layer, head) for head in range(self._n_kv_heads)]
         return np.stack([k for k, _ in heads]), np.stack([v for _, v in heads]), None
+
+
+class SelfCalibratingArm(LibraryArm):
+    """A cache that calibrates itself from the first `n_collected` tokens of its sequence; until then all are exact.
+    model: a shape, with rope_frequency and max_tokens."""
+
+    def __init__(self, model, profile, windows, max_tokens, max_step_tokens, n_collected):
+        super().__init__(
+            model,
+            profile,
+            windows,
+            max_tokens,
+            max_step_tokens,
+            self_calibrate=oscar.SelfCalibration(
+                np.float32(model.rope_frequency), oscar.RopePairing.INTERLEAVED, n_positions=model.max_tokens
+            ),
+        )
+        self._n_collected = n_collected
+
+    def step(self, n):
+        if self._cache.stats().state == oscar.CacheState.COLLECTING:
+            if self.length < self._n_collected:
+                return self._cache.step([(self._sequence, n)])
+            self._cache.freeze()
+        return super().step(n)
 
 
 class RivalArm:

@@ -37,7 +37,9 @@ def parser():
     add("--arms", nargs="+", metavar="ARM", help="default: all")
     add("--free-arms", nargs="+", metavar="ARM", help="arms of level C (default: those of --arms)")
     add("--calibration", type=pair, action="append", default=[], metavar="NAME=FILE",
-        help='calibration files of liboscar; the names "calibrated" and "self" have gates')
+        help='calibration files of liboscar; the name "calibrated" has gates')
+    add("--self-tokens", type=int, default=256, metavar="N",
+        help="of a sequence, that a cache calibrates itself from, in the arms +self; 0: no such arms (default: 256)")
     add("--rival-calibration", nargs="+", metavar="FILE", default=[str(BUNDLED / name) for name in RIVAL_TEXTS],
         help="texts, joined, that OSCAR as published calibrates on (default: two bundled books, 6,144 tokens)")
     add("--rival-windows", type=int, default=2, metavar="N", help="windows of that text (default: 2)")
@@ -67,6 +69,8 @@ def options(arguments=None):
         p.error(f"--step-tokens is {given.step_tokens}, wanted 1 to 32: a bigger step attends to itself exactly")
     if given.first >= given.tokens:
         p.error(f"--first is {given.first}, wanted less than the {given.tokens} tokens of a window")
+    if any(name == "self" for name, _ in given.calibration):
+        p.error("--calibration self=...: arms +self calibrate themselves, wanted another name")
     if given.captured:
         given.levels = ["A"]
     given.text = dict(given.text or [("book", str(BUNDLED / "pride-and-prejudice.txt")),
@@ -112,7 +116,10 @@ def settings(given, digest, loaded):
     names = " and ".join(pathlib.Path(file).name for file in given.rival_calibration)
     rival = {"rival_calibration": names} | pick("rival_windows", "rival_tokens")
     fingerprint = lambda calibration: {"fingerprint": f"{calibration.info().fingerprint:016x}"}
-    return {f"calibration-{name}": fingerprint(calibration) for name, calibration in loaded.items()} | {
+    calibrations = {f"calibration-{name}": fingerprint(calibration) for name, calibration in loaded.items()}
+    if given.self_tokens and not given.captured:
+        calibrations["calibration-self"] = {"fingerprint": f"from its own first {given.self_tokens} tokens"}
+    return calibrations | {
         "rotations": rival,
         "exact": read,
         "capture": read,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import oscar
 
-from .arm import LibraryArm, RivalArm, cache_config
+from .arm import LibraryArm, RivalArm, SelfCalibratingArm, cache_config
 from .eviction import H2O, SlidingWindow, SnapKV, StreamingLLM
 from .quantizer import Fp8, HadamardMinMax, Kivi, PublishedOscar, TurboQuant
 from .windows import WINDOWS
@@ -14,6 +14,7 @@ from .windows import WINDOWS
 EXACT, OURS, RIVAL = "exact", "ours", "rival"
 PROFILES = ("2bit-plain", "2bit", "k3v2", "3bit", "4bit")
 CALIBRATED_PROFILES = ("2bit", "3bit", "4bit")
+SELF = "self"  # the calibration of arms that calibrate themselves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +41,21 @@ def library_entry(shape, profile, label, kind=OURS, calibration=None, name=None)
     return Entry(name or profile, label, kind, bits, make)
 
 
-def ours(shape, calibrations):
-    """The library's profiles: data-free, and with each calibration {name: oscar.Calibration}."""
+def ours(shape, calibrations, n_collected):
+    """The library's profiles: data-free, with each calibration {name: oscar.Calibration}, and calibrating themselves from
+    the first n_collected tokens (0, or a shape without RoPE: none of these)."""
     for profile in PROFILES:
         yield library_entry(shape, profile, f"liboscar {profile}, data-free")
     for given, calibration in calibrations.items():
         for profile in CALIBRATED_PROFILES:
             label, name = f"liboscar {profile}, {given}", f"{profile}+{given}"
             yield library_entry(shape, profile, label, calibration=calibration, name=name)
+    for profile in CALIBRATED_PROFILES if n_collected and hasattr(shape, "rope_frequency") else ():
+        make = lambda windows, n, n_step, profile=profile: SelfCalibratingArm(
+            shape, profile, windows, n, n_step, n_collected
+        )
+        label = f"liboscar {profile}, calibrated by itself on {n_collected} tokens"
+        yield Entry(f"{profile}+{SELF}", label, OURS, library_bits(shape, profile), make)
 
 
 def quantizers(rotations):
@@ -69,9 +77,10 @@ EVICTIONS = (
 )
 
 
-def roster(shape, rotations, calibrations):
-    """{name: Entry}. rotations: OSCAR's (keys, values), or None: without it."""
-    entries = [library_entry(shape, "exact", "exact BF16", EXACT), *ours(shape, calibrations)]
+def roster(shape, rotations, calibrations, n_collected=0):
+    """{name: Entry}. rotations: OSCAR's (keys, values), or None: without it. n_collected: tokens that arms calibrate
+    themselves from."""
+    entries = [library_entry(shape, "exact", "exact BF16", EXACT), *ours(shape, calibrations, n_collected)]
     for name, label, method in quantizers(rotations):
         make = lambda windows, n, n_step, method=method: RivalArm(shape, windows, n, quantizer=method())
         entries.append(Entry(name, label, RIVAL, method().bits(shape.head_dim), make))

@@ -59,7 +59,7 @@ def on_model(given):
         ids = text.tokens(tokenizer, given.rival_calibration, given.rival_windows * given.rival_tokens)
         return text.windows(ids, given.rival_windows, given.rival_tokens)
 
-    entries = roster(model, levels.rotations(model, rival_windows), loaded)
+    entries = roster(model, levels.rotations(model, rival_windows), loaded, given.self_tokens)
     arms = chosen(entries, given.arms)
     compared = [entry for entry in arms if entry.name != EXACT]
     docs = levels.documents(tokenizer, texts) if "D" in given.levels else None

@@ -33,7 +33,12 @@ func NewCache(config *Config) (*Cache, error) {
 		return nil, err
 	}
 	defer config.Calibration.release()
-	r := C.oscar_go_cache_create(&raw, unsafe.SliceData(layers), calibration)
+	self, frequencies, free, err := config.SelfCalibrate.raw()
+	defer free()
+	if err != nil {
+		return nil, err
+	}
+	r := C.oscar_go_cache_create(&raw, unsafe.SliceData(layers), calibration, &self, frequencies)
 	if err := check(r); err != nil {
 		return nil, err
 	}
@@ -90,6 +95,20 @@ func (c *Cache) Open() (*Sequence, error) {
 		return nil, err
 	}
 	return &Sequence{c, r.value}, nil
+}
+
+// Freeze ends the collecting of a cache with SelfCalibrate: it solves for transforms, keeps those that are better than the
+// data-free ones on tokens that were held out, and packs what has aged. From then on this is a cache like any other, with
+// the same sequences. It may take seconds. The calibration is the one that the cache now uses, to be saved.
+//
+// Errors: ErrState (there is nothing to freeze, a step is open, or there are too few tokens: a sequence of NSink + 192 has
+// enough for a KeyDim of up to 128; or closed). Nothing has changed then.
+func (c *Cache) Freeze() (*Calibration, error) {
+	if err := c.lock(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	return newCalibration(C.oscar_go_cache_freeze(c.handle))
 }
 
 // StepEntry is a sequence and its new tokens in a step.

@@ -29,13 +29,45 @@ type CalibrationLayer struct {
 	ValueTransform Tensor // F_v, [NKVHeads, ValueDim, ValueDim]: values are stored as v F_v
 }
 
-// CalibrationInfo is what a calibration is.
+// CalibrationSource says what made a calibration.
+type CalibrationSource int32
+
+// CalibrationInfo is what a calibration is. From Source on: as its file remembers it.
 type CalibrationInfo struct {
-	NLayers     int
-	Bytes       int    // memory of the object
-	Fingerprint uint64 // of its contents; equal contents, equal fingerprints
-	IsDataFree  bool
-	IsShaped    bool // every layer has query moments
+	NLayers        int
+	Bytes          int    // memory of the object
+	Fingerprint    uint64 // of its transforms; equal ones, equal fingerprints
+	IsDataFree     bool
+	IsShaped       bool // every KV head has a query moment
+	NHeads         int  // KV heads of all layers
+	NDataFreeHeads int  // of these, with Hadamard transforms and plain rounding
+
+	Source           CalibrationSource
+	KnowsRope        bool // moments are averaged over the positions to be served
+	NTokens          int  // whose keys counted, in the layer with the fewest
+	NPositions       int  // positions 0 .. NPositions - 1 are to be served
+	EndPosition      int  // tokens came from the positions before this one
+	NRefined         int  // of the profile it was made for, in the first layer that packs; so the next two
+	RefinedKeyBits   int
+	RefinedValueBits int
+	Objective        string // what the transforms minimise
+	Model            string // the caller's words
+	Note             string
+}
+
+// CalibrationHead is what one KV head of a calibration is.
+type CalibrationHead struct {
+	IsDataFree   bool
+	IsShaped     bool   // it has a query moment
+	HasOwnValues bool   // its value transform is a matrix
+	Fingerprint  uint64 // of its transforms, wherever the head stands: for comparing ranks and files
+}
+
+// CalibrationPart is consecutive KV heads of one layer, for [Calibration.Slice].
+type CalibrationPart struct {
+	Layer       int
+	FirstKVHead int
+	NKVHeads    int
 }
 
 // DataFreeCalibration is Hadamard transforms and plain rounding for a configuration's geometry: what a cache uses that is
@@ -153,7 +185,7 @@ func (c *Calibration) Save() ([]byte, error) {
 	return data, nil
 }
 
-// Info tells size, kind and fingerprint.
+// Info tells size, kind, fingerprint and origin.
 //
 // Errors: ErrState (closed).
 func (c *Calibration) Info() (CalibrationInfo, error) {
@@ -167,12 +199,81 @@ func (c *Calibration) Info() (CalibrationInfo, error) {
 		return CalibrationInfo{}, err
 	}
 	return CalibrationInfo{
-		NLayers:     int(raw.n_layers),
-		Bytes:       int(raw.bytes),
-		Fingerprint: uint64(raw.fingerprint),
-		IsDataFree:  raw.is_data_free != 0,
-		IsShaped:    raw.is_shaped != 0,
+		NLayers:          int(raw.n_layers),
+		Bytes:            int(raw.bytes),
+		Fingerprint:      uint64(raw.fingerprint),
+		IsDataFree:       raw.is_data_free != 0,
+		IsShaped:         raw.is_shaped != 0,
+		NHeads:           int(raw.n_heads),
+		NDataFreeHeads:   int(raw.n_data_free_heads),
+		Source:           CalibrationSource(raw.source),
+		KnowsRope:        raw.knows_rope != 0,
+		NTokens:          int(raw.n_tokens),
+		NPositions:       int(raw.n_positions),
+		EndPosition:      int(raw.end_position),
+		NRefined:         int(raw.n_refined),
+		RefinedKeyBits:   int(raw.refined_key_bits),
+		RefinedValueBits: int(raw.refined_value_bits),
+		Objective:        C.GoString(&raw.objective[0]),
+		Model:            C.GoString(&raw.model[0]),
+		Note:             C.GoString(&raw.note[0]),
 	}, nil
+}
+
+// Head tells what one KV head is.
+//
+// Errors: ErrInvalid (there is no such head), ErrState (closed).
+func (c *Calibration) Head(layer, kvHead int) (CalibrationHead, error) {
+	l, err := index("layer", layer)
+	if err != nil {
+		return CalibrationHead{}, err
+	}
+	h, err := index("kvHead", kvHead)
+	if err != nil {
+		return CalibrationHead{}, err
+	}
+	handle, err := c.acquire()
+	if err != nil {
+		return CalibrationHead{}, err
+	}
+	defer c.release()
+	var raw C.oscar_calibration_head_info
+	if err := check(C.oscar_go_calibration_head_get(handle, l, h, &raw)); err != nil {
+		return CalibrationHead{}, err
+	}
+	return CalibrationHead{
+		IsDataFree:   raw.is_data_free != 0,
+		IsShaped:     raw.is_shaped != 0,
+		HasOwnValues: raw.has_own_values != 0,
+		Fingerprint:  uint64(raw.fingerprint),
+	}, nil
+}
+
+// Slice gives the calibration of some layers and KV heads, e.g. of one rank under tensor or pipeline parallelism: its layer
+// i is parts[i].
+//
+// Errors: ErrInvalid (a part that is not there, or none), ErrState (closed).
+func (c *Calibration) Slice(parts []CalibrationPart) (*Calibration, error) {
+	raw := make([]C.oscar_calibration_part, len(parts))
+	for i, part := range parts {
+		var f fields
+		raw[i].layer = f.number("Layer", part.Layer)
+		raw[i].first_kv_head = f.number("FirstKVHead", part.FirstKVHead)
+		raw[i].n_kv_heads = f.number("NKVHeads", part.NKVHeads)
+		if f.err != nil {
+			return nil, f.err
+		}
+	}
+	n, err := index("len(parts)", len(parts))
+	if err != nil {
+		return nil, err
+	}
+	handle, err := c.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	return newCalibration(C.oscar_go_calibration_slice(handle, unsafe.SliceData(raw), n))
 }
 
 // Close frees the calibration, and waits for calls that use it. A second time does nothing. The error is always nil.

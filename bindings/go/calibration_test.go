@@ -171,6 +171,82 @@ func TestCalibratorGivesAShapedCalibration(t *testing.T) {
 	wants(t, err, oscar.ErrInvalid)
 }
 
+func TestACacheCalibratesItself(t *testing.T) {
+	config := newConfig(t, "2bit-plain")
+	config.SelfCalibrate = &oscar.CalibratorArgs{
+		NPositions:      4096,
+		RopeFrequencies: oscar.F32(make([]float32, headDim/2)),
+		Model:           "made up",
+		Note:            "for a test",
+	}
+	report, err := oscar.Check(config, 300)
+	must(t, err)
+	if report.BytesSequences <= report.BytesSequencesFrozen || report.BytesFixedFrozen <= 0 {
+		t.Errorf("%+v", report)
+	}
+	cache := newCache(t, config)
+	_, err = cache.Freeze()
+	wants(t, err, oscar.ErrState) // too few tokens
+	x := randomTokens(43, 300)
+	for i := range x.k { // keys of different sizes: where a calibration has something to say
+		if i%8 == 3 {
+			x.k[i] *= 8
+		}
+	}
+	sequence := open(t, cache)
+	run(t, cache, sequence, x, 60)
+	stats, err := cache.Stats()
+	must(t, err)
+	if stats.State != oscar.CacheCollecting || stats.BytesFixed != report.BytesFixed || stats.NPackedTokens != 0 {
+		t.Errorf("%+v", stats)
+	}
+	calibration, err := cache.Freeze()
+	must(t, err)
+	_, err = cache.Freeze()
+	wants(t, err, oscar.ErrState)
+	info, err := calibration.Info()
+	must(t, err)
+	stats, err = cache.Stats()
+	must(t, err)
+	if stats.State != oscar.CacheFrozen || stats.BytesCalibration != info.Bytes {
+		t.Errorf("%+v", stats)
+	}
+	if info.Source != oscar.CalibrationCache || info.Model != "made up" || info.Note != "for a test" ||
+		info.NPositions != 4096 || !info.KnowsRope || info.NHeads != nKVHeads || info.NDataFreeHeads != 0 ||
+		info.Objective == "" || info.EndPosition == 0 || info.NTokens == 0 {
+		t.Errorf("%+v", info)
+	}
+	run(t, cache, sequence, randomTokens(44, 300), 60)
+
+	part, err := calibration.Slice([]oscar.CalibrationPart{{FirstKVHead: 1, NKVHeads: 1}})
+	must(t, err)
+	one, err := part.Head(0, 0)
+	must(t, err)
+	whole, err := calibration.Head(0, 1)
+	must(t, err)
+	if one != whole || !one.IsShaped || one.Fingerprint == 0 {
+		t.Errorf("%+v, %+v", one, whole)
+	}
+	_, err = part.Head(0, 1)
+	wants(t, err, oscar.ErrInvalid)
+	_, err = part.Head(-1, 0)
+	wants(t, err, oscar.ErrInvalid)
+	_, err = calibration.Slice(nil)
+	wants(t, err, oscar.ErrInvalid)
+	_, err = calibration.Slice([]oscar.CalibrationPart{{Layer: -3, NKVHeads: 1}})
+	wants(t, err, oscar.ErrInvalid)
+
+	config.Calibration = calibration
+	_, err = oscar.NewCache(config)
+	wants(t, err, oscar.ErrInvalid) // one or the other
+	config.Calibration = nil
+	config.SelfCalibrate.NPositions = -1
+	_, err = oscar.NewCache(config)
+	wants(t, err, oscar.ErrInvalid)
+	_, err = oscar.Check(config, 300)
+	wants(t, err, oscar.ErrInvalid)
+}
+
 func TestImportRefusesWhatTorchDoesNotWrite(t *testing.T) {
 	config := newConfig(t, "2bit")
 	_, err := oscar.ImportTorchCalibration(config, oscar.ImportArgs{Keys: []byte("not a file of torch.save")})

@@ -1,5 +1,6 @@
 package oscar
 
+// #include <stdlib.h>
 // #include "shim.h"
 import "C"
 
@@ -25,7 +26,8 @@ type Calibrator struct {
 	cleanup runtime.Cleanup
 }
 
-// CalibratorArgs are the arguments of [NewCalibrator]; the zero value is fine.
+// CalibratorArgs are the arguments of [NewCalibrator], and what a cache must be told that calibrates itself; the zero value
+// is fine.
 type CalibratorArgs struct {
 	RopePairing RopePairing
 	ValueBasis  ValueBasis
@@ -35,6 +37,32 @@ type CalibratorArgs struct {
 	// theta^(-2 i / key_dim); zeros for a layer without positions. Absent: unknown; Finish then demands tokens of all
 	// positions to be served.
 	RopeFrequencies Tensor
+
+	Model string // whose tensors these are, for the file: at most 63 bytes
+	Note  string // anything else worth remembering, at most 127 bytes
+}
+
+// raw gives the arguments as the shim wants them, the frequencies apart, and frees in release what belongs to C; nil: the
+// cache does not calibrate itself.
+func (a *CalibratorArgs) raw() (raw C.oscar_go_calibrator_args, frequencies C.oscar_go_data, release func(), err error) {
+	release = func() {
+		C.free(unsafe.Pointer(raw.model))
+		C.free(unsafe.Pointer(raw.note))
+	}
+	if a == nil {
+		return raw, nil, release, nil
+	}
+	raw.is_given = 1
+	raw.rope_pairing = C.uint32_t(a.RopePairing)
+	raw.value_basis = C.uint32_t(a.ValueBasis)
+	if raw.n_positions, err = count("NPositions", a.NPositions); err != nil {
+		return raw, nil, release, err
+	}
+	if frequencies, err = a.RopeFrequencies.fill(&raw.frequencies, "RopeFrequencies"); err != nil {
+		return raw, nil, release, err
+	}
+	raw.model, raw.note = C.CString(a.Model), C.CString(a.Note)
+	return raw, frequencies, release, nil
 }
 
 // FeedArgs are some tokens of one sequence at consecutive positions, as one layer of the model has them: F32, F16 or BF16
@@ -56,17 +84,12 @@ func NewCalibrator(config *Config, args CalibratorArgs) (*Calibrator, error) {
 	if err != nil {
 		return nil, err
 	}
-	nPositions, err := count("NPositions", args.NPositions)
+	given, frequencies, release, err := args.raw()
+	defer release()
 	if err != nil {
 		return nil, err
 	}
-	var view C.oscar_go_view
-	frequencies, err := args.RopeFrequencies.fill(&view, "RopeFrequencies")
-	if err != nil {
-		return nil, err
-	}
-	r := C.oscar_go_calibrator_create(&raw, unsafe.SliceData(layers), C.uint32_t(args.RopePairing),
-		C.uint32_t(args.ValueBasis), nPositions, &view, frequencies)
+	r := C.oscar_go_calibrator_create(&raw, unsafe.SliceData(layers), &given, frequencies)
 	if err := check(r); err != nil {
 		return nil, err
 	}

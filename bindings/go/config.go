@@ -42,6 +42,9 @@ type Config struct {
 	Layers      []LayerConfig // per-layer differences: none, or NLayers of them
 	Calibration *Calibration  // its transforms are taken by NewCache; nil: data-free
 
+	// Not nil: the cache keeps every token exact and gathers statistics until Freeze. CPU only, and without Calibration.
+	SelfCalibrate *CalibratorArgs
+
 	DeviceType      DeviceType // where keys and values lie and attention runs; 0: the CPU
 	DeviceID        int        // of a CUDA device: its ordinal
 	Allocator       Allocator  // where host memory comes from; zero: the C++ heap

@@ -60,6 +60,22 @@ const (
 	ValueBasisHadamard ValueBasis = 1 // as without calibration: fewer bytes, a faster map, somewhat larger errors
 )
 
+// What made a calibration.
+const (
+	CalibrationMatrices   CalibrationSource = 0 // oscar_calibration_create
+	CalibrationDataFree   CalibrationSource = 1 // oscar_calibration_default
+	CalibrationIdentity   CalibrationSource = 2 // oscar_calibration_identity
+	CalibrationImported   CalibrationSource = 3 // published rotations
+	CalibrationCalibrator CalibrationSource = 4 // oscar_calibrator_finish
+	CalibrationCache      CalibrationSource = 5 // oscar_cache_freeze
+)
+
+// What a cache does with tokens that leave the recent window.
+const (
+	CacheFrozen     CacheState = 0 // transforms are fixed, and what ages is packed
+	CacheCollecting CacheState = 1 // every token is exact, and moments are gathered for oscar_cache_freeze
+)
+
 // The header that this package is compiled with has the same numbers, or it does not compile: the index
 // of an array of length 1 must be 0.
 var (
@@ -89,4 +105,12 @@ var (
 	_ = [1]struct{}{}[RopeInterleaved-C.OSCAR_ROPE_INTERLEAVED]
 	_ = [1]struct{}{}[ValueBasisBalanced-C.OSCAR_VALUE_BASIS_BALANCED]
 	_ = [1]struct{}{}[ValueBasisHadamard-C.OSCAR_VALUE_BASIS_HADAMARD]
+	_ = [1]struct{}{}[CalibrationMatrices-C.OSCAR_CALIBRATION_MATRICES]
+	_ = [1]struct{}{}[CalibrationDataFree-C.OSCAR_CALIBRATION_DATA_FREE]
+	_ = [1]struct{}{}[CalibrationIdentity-C.OSCAR_CALIBRATION_IDENTITY]
+	_ = [1]struct{}{}[CalibrationImported-C.OSCAR_CALIBRATION_IMPORTED]
+	_ = [1]struct{}{}[CalibrationCalibrator-C.OSCAR_CALIBRATION_CALIBRATOR]
+	_ = [1]struct{}{}[CalibrationCache-C.OSCAR_CALIBRATION_CACHE]
+	_ = [1]struct{}{}[CacheFrozen-C.OSCAR_CACHE_FROZEN]
+	_ = [1]struct{}{}[CacheCollecting-C.OSCAR_CACHE_COLLECTING]
 )

@@ -16,6 +16,10 @@ type Report struct {
 	BitsPerElement      float64 // 8 BytesSequences / elements of keys and values
 	BlockBitsPerElement float64 // of packed tokens alone: codes, scales, mean and ids
 	Reason              string  // why it is not served, or advice; may be empty
+
+	// Once a collecting cache is frozen; the fields above speak of it while it collects. The same for any other cache.
+	BytesSequencesFrozen int
+	BytesFixedFrozen     int // at most: KV heads that stay data-free take less
 }
 
 // Check says whether a configuration is served, and predicts its memory exactly: BytesSequences is what [Cache.Stats]
@@ -38,7 +42,13 @@ func Check(config *Config, context int) (Report, error) {
 	}
 	defer config.Calibration.release()
 	var r C.oscar_cache_report
-	if err := check(C.oscar_go_cache_check(&raw, unsafe.SliceData(layers), calibration, tokens, &r)); err != nil {
+	self, frequencies, free, err := config.SelfCalibrate.raw()
+	defer free()
+	if err != nil {
+		return Report{}, err
+	}
+	if err := check(C.oscar_go_cache_check(&raw, unsafe.SliceData(layers), calibration, &self, frequencies, tokens,
+		&r)); err != nil {
 		return Report{}, err
 	}
 	return Report{
@@ -51,16 +61,23 @@ func Check(config *Config, context int) (Report, error) {
 		BitsPerElement:      float64(r.bits_per_element),
 		BlockBitsPerElement: float64(r.block_bits_per_element),
 		Reason:              C.GoString(&r.reason[0]),
+
+		BytesSequencesFrozen: int(r.bytes_sequences_frozen),
+		BytesFixedFrozen:     int(r.bytes_fixed_frozen),
 	}, nil
 }
+
+// CacheState says what a cache does with tokens that leave the recent window.
+type CacheState int32
 
 // Stats is what a cache holds now.
 type Stats struct {
 	NSequences     int
 	NOpenSteps     int
+	State          CacheState
 	NTokens        int     // accepted tokens of all sequences
 	NPackedTokens  int     // summed over sequences: the most tokens that any one layer reads from blocks
-	NBlocks        int     // blocks of 128 tokens in use, over all layer classes; shared ones count once
+	NBlocks        int     // blocks of 128 tokens in use (reserved, while collecting), over all layer classes; shared ones count once
 	NExactPages    int     // pages of 16 exact rows in use, over all layer classes
 	NNonFinite     int     // elements that were NaN or infinite when packed, and were stored as 0
 	BytesSequences int     // as in Report, for all sequences
@@ -68,6 +85,8 @@ type Stats struct {
 	BytesSlabs     int     // capacity in slabs that hold something: BytesSequences and free places of the same kind
 	BytesFree      int     // capacity in empty slabs, free for anything
 	BitsPerElement float64 // 8 BytesSequences / elements of NTokens; 0 without tokens
+
+	BytesCalibration int // part of BytesFixed: the transforms, and what is gathered while collecting
 }
 
 // Stats tells what the cache holds.
@@ -85,6 +104,7 @@ func (c *Cache) Stats() (Stats, error) {
 	return Stats{
 		NSequences:     int(r.n_sequences),
 		NOpenSteps:     int(r.n_open_steps),
+		State:          CacheState(r.state),
 		NTokens:        int(r.n_tokens),
 		NPackedTokens:  int(r.n_packed_tokens),
 		NBlocks:        int(r.n_blocks),
@@ -95,5 +115,7 @@ func (c *Cache) Stats() (Stats, error) {
 		BytesSlabs:     int(r.bytes_slabs),
 		BytesFree:      int(r.bytes_free),
 		BitsPerElement: float64(r.bits_per_element),
+
+		BytesCalibration: int(r.bytes_calibration),
 	}, nil
 }

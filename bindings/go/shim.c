@@ -47,6 +47,16 @@ static oscar_cache_config complete(const oscar_cache_config *config, oscar_layer
   return c;
 }
 
+static oscar_calibrator_args calibrator_args(const oscar_go_calibrator_args *given, oscar_go_data rope_frequencies) {
+  oscar_calibrator_args args = {.struct_size = sizeof args, .n_positions = given->n_positions};
+  args.rope_pairing = given->rope_pairing;
+  args.value_basis = given->value_basis;
+  args.rope_frequencies = tensor(&given->frequencies, rope_frequencies);
+  args.model = given->model;
+  args.note = given->note;
+  return args;
+}
+
 /* ------------------------------------------------------------------------------------------------ library ---- */
 
 oscar_go_result oscar_go_backend_get(uint32_t index, oscar_backend_info *info) {
@@ -61,19 +71,30 @@ oscar_go_result oscar_go_cache_config_init(oscar_cache_config *config, const cha
 }
 
 oscar_go_result oscar_go_cache_check(const oscar_cache_config *config, oscar_layer_config *layers,
-                                     const oscar_calibration *calibration, uint64_t context,
-                                     oscar_cache_report *report) {
-  const oscar_cache_config c = complete(config, layers, calibration);
+                                     const oscar_calibration *calibration, const oscar_go_calibrator_args *self_args,
+                                     oscar_go_data rope_frequencies, uint64_t context, oscar_cache_report *report) {
+  oscar_cache_config c = complete(config, layers, calibration);
+  const oscar_calibrator_args args = calibrator_args(self_args, rope_frequencies);
+  if (self_args->is_given) c.self_calibrate = &args;
   report->struct_size = sizeof *report;
   return result(oscar_cache_check(&c, context, report));
 }
 
 oscar_go_result oscar_go_cache_create(const oscar_cache_config *config, oscar_layer_config *layers,
-                                      const oscar_calibration *calibration) {
-  const oscar_cache_config c = complete(config, layers, calibration);
+                                      const oscar_calibration *calibration, const oscar_go_calibrator_args *self_args,
+                                      oscar_go_data rope_frequencies) {
+  oscar_cache_config c = complete(config, layers, calibration);
+  const oscar_calibrator_args args = calibrator_args(self_args, rope_frequencies);
+  if (self_args->is_given) c.self_calibrate = &args;
   oscar_cache *cache = NULL;
   const oscar_status status = oscar_cache_create(&c, &cache);
   return object_result(status, cache);
+}
+
+oscar_go_result oscar_go_cache_freeze(oscar_cache *cache) {
+  oscar_calibration *calibration = NULL;
+  const oscar_status status = oscar_cache_freeze(cache, &calibration);
+  return object_result(status, calibration);
 }
 
 oscar_go_result oscar_go_calibration_default(const oscar_cache_config *config, oscar_layer_config *layers) {
@@ -130,14 +151,23 @@ oscar_go_result oscar_go_calibration_info_get(const oscar_calibration *calibrati
   return result(oscar_calibration_info_get(calibration, info));
 }
 
+oscar_go_result oscar_go_calibration_head_get(const oscar_calibration *calibration, uint32_t layer, uint32_t kv_head,
+                                              oscar_calibration_head_info *info) {
+  info->struct_size = sizeof *info;
+  return result(oscar_calibration_head_get(calibration, layer, kv_head, info));
+}
+
+oscar_go_result oscar_go_calibration_slice(const oscar_calibration *calibration, const oscar_calibration_part *parts,
+                                           uint32_t n_parts) {
+  oscar_calibration *slice = NULL;
+  const oscar_status status = oscar_calibration_slice(calibration, parts, n_parts, &slice);
+  return object_result(status, slice);
+}
+
 oscar_go_result oscar_go_calibrator_create(const oscar_cache_config *config, oscar_layer_config *layers,
-                                           uint32_t rope_pairing, uint32_t value_basis, uint64_t n_positions,
-                                           const oscar_go_view *view, oscar_go_data rope_frequencies) {
+                                           const oscar_go_calibrator_args *given, oscar_go_data rope_frequencies) {
   const oscar_cache_config c = complete(config, layers, NULL);
-  oscar_calibrator_args args = {.struct_size = sizeof args, .n_positions = n_positions};
-  args.rope_pairing = rope_pairing;
-  args.value_basis = value_basis;
-  args.rope_frequencies = tensor(view, rope_frequencies);
+  const oscar_calibrator_args args = calibrator_args(given, rope_frequencies);
   oscar_calibrator *calibrator = NULL;
   const oscar_status status = oscar_calibrator_create(&c, &args, &calibrator);
   return object_result(status, calibrator);

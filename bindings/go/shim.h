@@ -35,13 +35,28 @@ typedef uint64_t oscar_go_stream;
 
 oscar_go_result oscar_go_backend_get(uint32_t index, oscar_backend_info *info);
 
+/* How a calibration is to be made, by a calibrator or by the cache itself. The texts may be NULL; the frequencies travel
+ * beside it. */
+typedef struct oscar_go_calibrator_args {
+  oscar_go_view frequencies;
+  uint64_t n_positions;
+  const char *model; /* C memory */
+  const char *note;
+  uint32_t rope_pairing;
+  uint32_t value_basis;
+  uint32_t is_given; /* 0: the cache does not calibrate itself */
+  uint32_t reserved;
+} oscar_go_calibrator_args;
+
 /* `config` comes without `layers` and `calibration`; every call of this group adds them. */
 oscar_go_result oscar_go_cache_config_init(oscar_cache_config *config, const char *profile);
 oscar_go_result oscar_go_cache_check(const oscar_cache_config *config, oscar_layer_config *layers,
-                                     const oscar_calibration *calibration, uint64_t context,
-                                     oscar_cache_report *report);
+                                     const oscar_calibration *calibration, const oscar_go_calibrator_args *self_args,
+                                     oscar_go_data rope_frequencies, uint64_t context, oscar_cache_report *report);
 oscar_go_result oscar_go_cache_create(const oscar_cache_config *config, oscar_layer_config *layers,
-                                      const oscar_calibration *calibration);
+                                      const oscar_calibration *calibration, const oscar_go_calibrator_args *self_args,
+                                      oscar_go_data rope_frequencies);
+oscar_go_result oscar_go_cache_freeze(oscar_cache *cache);
 oscar_go_result oscar_go_calibration_default(const oscar_cache_config *config, oscar_layer_config *layers);
 oscar_go_result oscar_go_calibration_identity(const oscar_cache_config *config, oscar_layer_config *layers);
 
@@ -55,9 +70,13 @@ oscar_go_result oscar_go_calibration_import_torch(const oscar_cache_config *conf
                                                   const uint32_t *layer_ids, uint32_t n_layer_ids);
 oscar_go_result oscar_go_calibration_info_get(const oscar_calibration *calibration, oscar_calibration_info *info);
 
+oscar_go_result oscar_go_calibration_head_get(const oscar_calibration *calibration, uint32_t layer, uint32_t kv_head,
+                                              oscar_calibration_head_info *info);
+oscar_go_result oscar_go_calibration_slice(const oscar_calibration *calibration, const oscar_calibration_part *parts,
+                                           uint32_t n_parts);
+
 oscar_go_result oscar_go_calibrator_create(const oscar_cache_config *config, oscar_layer_config *layers,
-                                           uint32_t rope_pairing, uint32_t value_basis, uint64_t n_positions,
-                                           const oscar_go_view *view, oscar_go_data rope_frequencies);
+                                           const oscar_go_calibrator_args *given, oscar_go_data rope_frequencies);
 
 /* views: of q, k and v. */
 oscar_go_result oscar_go_calibrator_feed(oscar_calibrator *calibrator, uint32_t layer, uint64_t first_position,

@@ -102,6 +102,7 @@
 %enddef
 %struct_output(oscar_backend_info, info_out)
 %struct_output(oscar_calibration_info, info_out)
+%struct_output(oscar_calibration_head_info, info_out)
 %struct_output(oscar_cache_report, report_out)
 %struct_output(oscar_cache_stats, stats_out)
 %typemap(in, numinputs=0, noblock=1) (oscar_cache_config *config_out, uint32_t size) (oscar_cache_config filled = {}) {
@@ -132,6 +133,18 @@
   $1 = static_cast<uint32_t>(list.size());
   $2 = list.data();
 }
+%typemap(in, noblock=1) (const oscar_calibration_part *parts, uint32_t n_parts) (
+    std::vector<oscar_calibration_part> list) {
+  if (!oscar_py::calibration_parts($input, &list)) SWIG_fail;
+  $1 = list.data();
+  $2 = static_cast<uint32_t>(list.size());
+}
+// A text, or None.
+%typemap(in, noblock=1) const char *optional_text (const char *text = nullptr) {
+  if ($input != Py_None && (text = PyUnicode_AsUTF8($input)) == nullptr) SWIG_fail;
+  $1 = const_cast<char *>(text);
+}
+%apply const char *optional_text { const char *model, const char *note };
 %typemap(in, noblock=1) (const oscar_calibration_layer *layers, uint32_t n_layers) (oscar_py::CalibrationLayers list) {
   if (!list.take($input)) SWIG_fail;
   $1 = const_cast<oscar_calibration_layer *>(list.data());
@@ -155,7 +168,9 @@
   Py_END_ALLOW_THREADS
 }
 %enddef
-%release_gil(oscar_cache_create)
+%release_gil(oscar_py::cache_create)
+%release_gil(oscar_cache_freeze)
+%release_gil(oscar_calibration_slice)
 %release_gil(oscar_calibration_default)
 %release_gil(oscar_calibration_identity)
 %release_gil(oscar_calibration_create)
@@ -174,6 +189,10 @@
 
 // ----------------------------------------------------------------------------------- what is wrapped, and how ----
 // Served by the flat forms of raw/call.h, or by objects that free themselves.
+%ignore oscar_cache_create;
+%ignore oscar_cache_check;
+%ignore oscar_cache_config::self_calibrate;
+%ignore oscar_calibration_part;
 %ignore oscar_step_begin;
 %ignore oscar_append;
 %ignore oscar_attend;
@@ -205,12 +224,16 @@
 %nodefaultctor oscar_calibrator;
 %nodefaultctor oscar_backend_info;
 %nodefaultctor oscar_calibration_info;
+%nodefaultctor oscar_calibration_head_info;
 %nodefaultctor oscar_cache_report;
 %nodefaultctor oscar_cache_stats;
 %nodefaultctor oscar_cache_config;
 %immutable oscar_backend_info::name;
 %immutable oscar_backend_info::reason;
 %immutable oscar_cache_report::reason;
+%immutable oscar_calibration_info::objective;
+%immutable oscar_calibration_info::model;
+%immutable oscar_calibration_info::note;
 
 %include "oscar/oscar.h"
 
@@ -246,9 +269,15 @@ PyObject *calibration_save(const oscar_calibration *calibration);
 oscar_status calibration_import_torch(const oscar_cache_config *config, const oscar_py::OptionalBytesArg *key,
                                       const oscar_py::OptionalBytesArg *value, uint32_t n, const uint32_t *indices,
                                       oscar_calibration **calibration_out);
+oscar_status cache_create(const oscar_cache_config *config, uint32_t calibrates, uint32_t rope_pairing,
+                          uint32_t value_basis, uint64_t n_positions, const oscar_tensor *rope_frequencies,
+                          const char *model, const char *note, oscar_cache **cache_out);
+oscar_status cache_check(const oscar_cache_config *config, uint32_t calibrates, uint32_t rope_pairing,
+                         uint32_t value_basis, uint64_t n_positions, const oscar_tensor *rope_frequencies,
+                         const char *model, const char *note, uint64_t context, oscar_cache_report *report_out);
 oscar_status calibrator_create(const oscar_cache_config *config, uint32_t rope_pairing, uint32_t value_basis,
-                               uint64_t n_positions, const oscar_tensor *rope_frequencies,
-                               oscar_calibrator **calibrator_out);
+                               uint64_t n_positions, const oscar_tensor *rope_frequencies, const char *model,
+                               const char *note, oscar_calibrator **calibrator_out);
 oscar_status calibrator_feed(oscar_calibrator *calibrator, uint32_t layer, uint64_t first_position,
                              const oscar_tensor *q, const oscar_tensor *k, const oscar_tensor *v);
 void set_error_factory(PyObject *factory);

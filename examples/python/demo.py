@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smollm2 import fidelity, memory, model as smollm2_model, provenance, published_oscar, timing
-from smollm2.arms import STRESS, LibraryArm, cache_config
+from smollm2.arms import STRESS, LibraryArm, SelfCalibratingArm, cache_config
 from smollm2.generate import first_difference, generate
 from smollm2.tokenizer import Tokenizer
 
@@ -33,7 +33,9 @@ TEXTS = pathlib.Path(__file__).parent / "text"
 PROMPT = "Explain how plants make food from sunlight."
 CONTEXT_TOKENS = 300  # of the text that precede the prompt, so that there is something to compress
 FIDELITY_TOKENS = 1024
-LEAST_TEXT_TOKENS = 256  # the windows, a block, and some tokens that attend to it
+COLLECTED_TOKENS = 256  # of the text, that the 2-bit cache calibrates itself from
+COLLECTED_ANSWER_TOKENS = STRESS["n_sink"] + 192  # the fewest that will do: the answer is to come from packed tokens
+LEAST_TEXT_TOKENS = COLLECTED_TOKENS + 64  # and some that attend to what is packed
 STEP_TOKENS = 32  # of a teacher-forced step
 CALIBRATION_WINDOW = 1024  # tokens of one text that the rival calibrates on
 ATTENTION_TOKENS, ATTENTION_CALLS = 16 << 10, 101
@@ -53,7 +55,7 @@ def options():
                         help="the text that the model reads before the prompt, and that the divergence is measured on")
     parser.add_argument("--tokens", type=int, default=128, metavar="N", help="tokens of the answer (default: 128)")
     parser.add_argument("--calibration", type=pathlib.Path, metavar="FILE",
-                        help="what examples/python/calibrate.py wrote (default: liboscar is not calibrated)")
+                        help="what examples/python/calibrate.py wrote (default: the 2-bit cache calibrates itself)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every figure to FILE")
     parser.add_argument("--gate", action="store_true",
                         help=f"fail unless the divergence is at most {GATE_RATIO} of {PAPER}'s at fewer bits")
@@ -72,6 +74,12 @@ def options():
     return given
 
 
+def two_bit_arm(model, max_tokens, max_step_tokens, calibration, n_collected):
+    if calibration:
+        return LibraryArm(cache_config(model, "2bit", max_tokens, max_step_tokens, calibration))
+    return SelfCalibratingArm(cache_config(model, "2bit", max_tokens, max_step_tokens, collects=True), n_collected)
+
+
 def show_answers(model, tokenizer, prompt, text, n_tokens, calibration):
     """Streams both answers; returns their figures."""
     context = tokenizer.decode(tokenizer.encode(text)[:CONTEXT_TOKENS])
@@ -81,10 +89,6 @@ def show_answers(model, tokenizer, prompt, text, n_tokens, calibration):
     if room > model.max_tokens:
         raise SystemExit(f"error: prompt and answer are {room} tokens, the model takes {model.max_tokens}")
     titles = ("exact cache (BF16)", "2-bit cache")
-    configs = [
-        cache_config(model, "exact", room, len(tokens)),
-        cache_config(model, "2bit", room, len(tokens), calibration),
-    ]
     console.print(f"The model has read the first lines of the text. Then: [bold]{prompt}[/bold]\n")
 
     def panels(answers):
@@ -96,7 +100,9 @@ def show_answers(model, tokenizer, prompt, text, n_tokens, calibration):
         return grid
 
     with contextlib.ExitStack() as stack:
-        arms = [stack.enter_context(LibraryArm(config)) for config in configs]
+        exact = LibraryArm(cache_config(model, "exact", room, len(tokens)))
+        ours = two_bit_arm(model, room, len(tokens), calibration, COLLECTED_ANSWER_TOKENS)
+        arms = [stack.enter_context(arm) for arm in (exact, ours)]
         stream = generate(model, tokens, arms, n_tokens, tokenizer.end)
         if console.is_terminal:
             with Live(console=console, refresh_per_second=12) as live:
@@ -132,7 +138,8 @@ def calibration_windows(tokenizer):
 
 
 def show_fidelity(model, tokenizer, text, calibration):
-    """Divergence of the 2-bit caches from the exact one, on the text; returns figures and the bytes that ours held."""
+    """Divergence of the 2-bit caches from the exact one, on the text; returns figures, the bytes that ours held, and its
+    calibration."""
     tokens = np.array(tokenizer.encode(text)[:FIDELITY_TOKENS])
     n_sink = STRESS["n_sink"]
     of_rival = published_oscar.Calibration(
@@ -141,11 +148,9 @@ def show_fidelity(model, tokenizer, text, calibration):
     with contextlib.ExitStack() as stack:
         library = lambda *given: stack.enter_context(LibraryArm(cache_config(model, *given)))
         exact = library("exact", len(tokens), STEP_TOKENS)
-        ours = library("2bit", len(tokens), STEP_TOKENS, calibration)
+        ours = stack.enter_context(two_bit_arm(model, len(tokens), STEP_TOKENS, calibration, COLLECTED_TOKENS))
         rival = published_oscar.PublishedOscarArm(model, of_rival, n_sink, len(tokens), lambda: ours.n_packed)
-        arms = {"liboscar": ours, PAPER: rival}
-        if calibration:
-            arms[UNCALIBRATED] = library("2bit", len(tokens), STEP_TOKENS)
+        arms = {"liboscar": ours, PAPER: rival, UNCALIBRATED: library("2bit", len(tokens), STEP_TOKENS)}
         label = progress("reading the text with every cache")
         results = fidelity.compare(model, tokens, exact, arms, STEP_TOKENS, label)
         held = memory.held(model, ours)
@@ -165,13 +170,13 @@ def show_fidelity(model, tokenizer, text, calibration):
     console.print(
         f"Bits are per element: of packed tokens (codes, scales, zeros or means), and of all {len(tokens)}, of which "
         f"all keep the same {len(tokens) - n_packed} in BF16. {PAPER} is calibrated on {of_rival.n_tokens} tokens of "
-        f"other texts, liboscar {'as it was given' if calibration else 'not at all'}."
+        f"other texts, liboscar {'as it was given' if calibration else f'by itself on the first {COLLECTED_TOKENS}'}."
     )
     figures = {
         name: {"code_bits": code_bits[name], "total_bits": total_bits[name], **dataclasses.asdict(r)}
         for name, r in results.items()
     }
-    return figures, held
+    return figures, held, calibration or ours.calibration
 
 
 def show_memory(model, held):
@@ -240,7 +245,7 @@ def main():
     console.rule("1. an answer")
     answers = show_answers(model, tokenizer, given.prompt, text, given.tokens, given.calibration)
     console.rule("2. fidelity")
-    quality, held = show_fidelity(model, tokenizer, text, given.calibration)
+    quality, held, calibration = show_fidelity(model, tokenizer, text, given.calibration)
     console.rule("3. memory")
     memories = show_memory(model, held)
     console.rule("4. time")
@@ -252,7 +257,7 @@ def main():
         figures = {
             **provenance.collect(),
             "windows": STRESS,
-            "calibration": dataclasses.asdict(given.calibration.info()) if given.calibration else None,
+            "calibration": dataclasses.asdict(calibration.info()),
             "answers": answers,
             "fidelity": quality,
             "memory": [dataclasses.asdict(m) | {"times_smaller": m.times_smaller} for m in memories],

@@ -178,6 +178,34 @@ typedef struct oscar_layer_config {
  * Errors: INVALID (size). */
 OSCAR_API oscar_status oscar_layer_config_init(oscar_layer_config *layer_out, uint32_t size);
 
+/* Which elements RoPE turns together, of the first 2 n_pairs elements of a head; the others do not turn. */
+typedef uint32_t oscar_rope_pairing;
+enum oscar_rope_pairing_enum {
+  OSCAR_ROPE_HALF = 0,       /* x[i] with x[i + n_pairs]: Hugging Face's rotate_half, NeoX */
+  OSCAR_ROPE_INTERLEAVED = 1 /* x[2 i] with x[2 i + 1]: GPT-J; llama.cpp's order of Llama's heads */
+};
+
+typedef uint32_t oscar_value_basis;
+enum oscar_value_basis_enum {
+  OSCAR_VALUE_BASIS_BALANCED = 0, /* a transform for the values of every KV head */
+  OSCAR_VALUE_BASIS_HADAMARD = 1  /* as without calibration: fewer bytes, a faster map, somewhat larger errors */
+};
+
+/* How a calibration is to be made, by a calibrator or by the cache itself. */
+typedef struct oscar_calibrator_args {
+  uint32_t struct_size;
+  uint32_t rope_pairing; /* oscar_rope_pairing */
+  uint32_t value_basis;  /* oscar_value_basis */
+  uint32_t reserved;     /* 0 */
+  uint64_t n_positions;  /* positions 0 .. n_positions - 1 will be served; 0: max_tokens of the configuration */
+  /* [n_pairs] or [n_layers, n_pairs], F32 on the CPU: radians by which pair i turns from one position to the next, e.g.
+   * theta^(-2 i / key_dim); scaled ones for YaRN or Llama 3. 0 does not turn: all zeros for a layer without positions.
+   * Absent: unknown. Moments are then taken as they are, and finish demands tokens of all positions to be served. */
+  oscar_tensor rope_frequencies;
+  const char *model; /* whose tensors these are: UTF-8 of at most 63 bytes for the file, or NULL */
+  const char *note;  /* anything else worth remembering, at most 127 bytes, or NULL */
+} oscar_calibrator_args;
+
 /* What a cache is made for. Start from oscar_cache_config_init. */
 typedef struct oscar_cache_config {
   uint32_t struct_size;
@@ -208,6 +236,9 @@ typedef struct oscar_cache_config {
   uint32_t device_type;             /* oscar_device_enum: where keys and values lie and attention runs; 0: the CPU */
   int32_t device_id;                /* of a CUDA device: its ordinal */
   oscar_allocator device_allocator; /* where a device's memory comes from; both NULL: cudaMalloc */
+  /* borrowed until create returns. Not NULL: the cache is COLLECTING until oscar_cache_freeze, and makes a calibration of
+   * its own tokens; `calibration` is then NULL. CPU only */
+  const oscar_calibrator_args *self_calibrate;
 } oscar_cache_config;
 
 /* Writes the defaults of a named profile.
@@ -230,6 +261,9 @@ typedef struct oscar_cache_report {
   double bits_per_element;  /* 8 bytes_sequences / elements of keys and values */
   double block_bits_per_element; /* of packed tokens alone, codes + scales + mean + ids */
   char reason[256];              /* why it is not served, or advice; may be empty */
+  /* Once a collecting cache is frozen; the fields above speak of it while it collects. The same for any other cache. */
+  uint64_t bytes_sequences_frozen;
+  uint64_t bytes_fixed_frozen; /* at most: KV heads that stay data-free take less */
 } oscar_cache_report;
 
 /* Says whether a configuration is served and predicts its memory exactly: bytes_sequences is what
@@ -258,14 +292,56 @@ typedef struct oscar_calibration_layer {
   oscar_tensor value_transform;
 } oscar_calibration_layer;
 
+typedef uint32_t oscar_calibration_source;
+enum oscar_calibration_source_enum {
+  OSCAR_CALIBRATION_MATRICES = 0,   /* oscar_calibration_create */
+  OSCAR_CALIBRATION_DATA_FREE = 1,  /* oscar_calibration_default */
+  OSCAR_CALIBRATION_IDENTITY = 2,   /* oscar_calibration_identity */
+  OSCAR_CALIBRATION_IMPORTED = 3,   /* published rotations */
+  OSCAR_CALIBRATION_CALIBRATOR = 4, /* oscar_calibrator_finish */
+  OSCAR_CALIBRATION_CACHE = 5       /* oscar_cache_freeze */
+};
+
+/* What a calibration is. From n_heads on: as the file remembers it, and, of those that a calibrator or a cache made, for
+ * what model and profile (of the first layer that packs), from how many tokens, for which positions. */
 typedef struct oscar_calibration_info {
   uint32_t struct_size;
   uint32_t n_layers;
   uint64_t bytes;       /* memory of the object */
-  uint64_t fingerprint; /* of its contents; equal contents, equal fingerprints */
+  uint64_t fingerprint; /* of its transforms; equal transforms, equal fingerprints */
   uint32_t is_data_free;
-  uint32_t is_shaped; /* 1: every layer has query moments */
+  uint32_t is_shaped;         /* 1: every KV head of every layer has a query moment */
+  uint32_t n_heads;           /* KV heads of all layers */
+  uint32_t n_data_free_heads; /* of these, with Hadamard transforms and plain rounding */
+  uint32_t source;            /* oscar_calibration_source */
+  uint32_t knows_rope;        /* 1: moments are averaged over the positions to be served */
+  uint64_t n_tokens;          /* whose keys counted, in the layer with the fewest */
+  uint64_t n_positions;       /* positions 0 .. n_positions - 1 are to be served */
+  uint64_t end_position;      /* tokens came from the positions before this one */
+  uint32_t n_refined;
+  uint32_t refined_key_bits;
+  uint32_t refined_value_bits;
+  uint32_t reserved;
+  char objective[64]; /* what the transforms minimise */
+  char model[64];
+  char note[128];
 } oscar_calibration_info;
+
+/* One KV head of a calibration. */
+typedef struct oscar_calibration_head_info {
+  uint32_t struct_size;
+  uint32_t is_data_free;
+  uint32_t is_shaped;      /* 1: it has a query moment */
+  uint32_t has_own_values; /* 1: its value transform is a matrix */
+  uint64_t fingerprint;    /* of its transforms, wherever the head stands; for comparing ranks and files */
+} oscar_calibration_head_info;
+
+/* Consecutive KV heads of one layer. */
+typedef struct oscar_calibration_part {
+  uint32_t layer;
+  uint32_t first_kv_head;
+  uint32_t n_kv_heads;
+} oscar_calibration_part;
 
 /* The data-free calibration of a configuration's geometry: Hadamard transforms, plain rounding. */
 OSCAR_API oscar_status oscar_calibration_default(const oscar_cache_config *config, oscar_calibration **calibration_out);
@@ -284,7 +360,8 @@ OSCAR_API oscar_status oscar_calibration_create(const oscar_calibration_layer *l
 OSCAR_API oscar_status oscar_calibration_save(const oscar_calibration *calibration, void *bytes, uint64_t capacity,
                                               uint64_t *size_out);
 
-/* Reads what oscar_calibration_save wrote. Any bytes yield a status. Errors: CORRUPT (checksum, sizes, contents). */
+/* Reads what oscar_calibration_save wrote. Any bytes yield a status. Errors: CORRUPT (checksum, sizes, contents, or a
+ * version that this library does not read; the text says which). */
 OSCAR_API oscar_status oscar_calibration_load(const void *bytes, uint64_t size, oscar_calibration **calibration_out);
 
 /* Files of rotations as torch.save writes them and the authors of OSCAR (arXiv 2605.17757) publish them. */
@@ -316,6 +393,17 @@ OSCAR_API oscar_status oscar_calibration_import_torch(const oscar_cache_config *
 OSCAR_API oscar_status oscar_calibration_info_get(const oscar_calibration *calibration,
                                                   oscar_calibration_info *info_out);
 
+/* Describes one KV head. Errors: INVALID (there is no such head). */
+OSCAR_API oscar_status oscar_calibration_head_get(const oscar_calibration *calibration, uint32_t layer,
+                                                  uint32_t kv_head, oscar_calibration_head_info *info_out);
+
+/* The calibration of some layers and KV heads, e.g. of one rank under tensor or pipeline parallelism: its layer i is
+ * parts[i]. Heads keep their transforms and fingerprints.
+ * Errors: INVALID (a part that is not there, or none). */
+OSCAR_API oscar_status oscar_calibration_slice(const oscar_calibration *calibration,
+                                               const oscar_calibration_part *parts, uint32_t n_parts,
+                                               oscar_calibration **calibration_out);
+
 /* NULL is fine. A cache keeps what it needs: its calibration may be destroyed before it. */
 OSCAR_API void oscar_calibration_destroy(oscar_calibration *calibration);
 
@@ -327,31 +415,6 @@ OSCAR_API void oscar_calibration_destroy(oscar_calibration *calibration);
  *
  * RoPE: keys near the start of a text say little about the directions in which later ones will lie. Given the
  * frequencies, the calibrator undoes the rotation and averages over all positions to be served, in closed form. */
-
-/* Which elements RoPE turns together, of the first 2 n_pairs elements of a head; the others do not turn. */
-typedef uint32_t oscar_rope_pairing;
-enum oscar_rope_pairing_enum {
-  OSCAR_ROPE_HALF = 0,       /* x[i] with x[i + n_pairs]: Hugging Face's rotate_half, NeoX */
-  OSCAR_ROPE_INTERLEAVED = 1 /* x[2 i] with x[2 i + 1]: GPT-J; llama.cpp's order of Llama's heads */
-};
-
-typedef uint32_t oscar_value_basis;
-enum oscar_value_basis_enum {
-  OSCAR_VALUE_BASIS_BALANCED = 0, /* a transform for the values of every KV head */
-  OSCAR_VALUE_BASIS_HADAMARD = 1  /* as without calibration: fewer bytes, a faster map, somewhat larger errors */
-};
-
-typedef struct oscar_calibrator_args {
-  uint32_t struct_size;
-  uint32_t rope_pairing; /* oscar_rope_pairing */
-  uint32_t value_basis;  /* oscar_value_basis */
-  uint32_t reserved;     /* 0 */
-  uint64_t n_positions;  /* positions 0 .. n_positions - 1 will be served; 0: max_tokens of the configuration */
-  /* [n_pairs] or [n_layers, n_pairs], F32 on the CPU: radians by which pair i turns from one position to the next, e.g.
-   * theta^(-2 i / key_dim); scaled ones for YaRN or Llama 3. 0 does not turn: all zeros for a layer without positions.
-   * Absent: unknown. Moments are then taken as they are, and finish demands tokens of all positions to be served. */
-  oscar_tensor rope_frequencies;
-} oscar_calibrator_args;
 
 /* Some tokens of one sequence at consecutive positions, as one layer of the model has them. CPU tensors, F32, F16 or
  * BF16, any strides with the last dimension dense. */
@@ -390,15 +453,22 @@ OSCAR_API void oscar_calibrator_destroy(oscar_calibrator *calibrator);
 
 /* ------------------------------------------------------------------------------------------------- cache ---- */
 
+typedef uint32_t oscar_cache_state;
+enum oscar_cache_state_enum {
+  OSCAR_CACHE_FROZEN = 0,    /* transforms are fixed, and what ages is packed */
+  OSCAR_CACHE_COLLECTING = 1 /* every token is exact, and moments are gathered for oscar_cache_freeze */
+};
+
 typedef struct oscar_cache_stats {
   uint32_t struct_size;
   uint32_t n_sequences;
   uint32_t n_open_steps;
-  uint32_t reserved;
+  uint32_t state;           /* oscar_cache_state */
   uint64_t n_tokens;        /* accepted tokens of all sequences */
   uint64_t n_packed_tokens; /* summed over sequences: the most tokens that any one layer reads from blocks */
-  uint64_t n_blocks;        /* blocks of 128 tokens in use, over all layer classes; shared ones count once */
-  uint64_t n_exact_pages;   /* pages of 16 exact rows in use, over all layer classes */
+  uint64_t n_blocks; /* blocks of 128 tokens in use (reserved, while collecting), over all layer classes; shared ones
+                               count once */
+  uint64_t n_exact_pages; /* pages of 16 exact rows in use, over all layer classes */
   uint64_t
       n_non_finite; /* elements that were NaN or infinite when packed, and were stored as 0; also in steps that were aborted */
   uint64_t bytes_sequences; /* as in oscar_cache_report, for all sequences */
@@ -406,10 +476,12 @@ typedef struct oscar_cache_stats {
   uint64_t bytes_slabs; /* capacity in slabs that hold something of a sequence: bytes_sequences and free places for more
                            of the same kind */
   uint64_t bytes_free;  /* capacity in empty slabs, free for anything */
-  double bits_per_element; /* 8 bytes_sequences / elements of n_tokens; 0 without tokens */
+  double bits_per_element;    /* 8 bytes_sequences / elements of n_tokens; 0 without tokens */
+  uint64_t bytes_calibration; /* part of bytes_fixed: the transforms, and what is gathered while collecting */
 } oscar_cache_stats;
 
-/* Creates a cache. Takes all memory it will ever need: capacity_bytes, workspace, tables.
+/* Creates a cache. Takes all memory it will ever need: capacity_bytes, workspace, tables. (With self_calibrate:
+ * oscar_cache_freeze takes more.)
  * Errors: INVALID, UNSUPPORTED (the reason of oscar_cache_check), NO_MEMORY, BACKEND. */
 OSCAR_API oscar_status oscar_cache_create(const oscar_cache_config *config, oscar_cache **cache_out);
 
@@ -417,6 +489,22 @@ OSCAR_API oscar_status oscar_cache_create(const oscar_cache_config *config, osca
 OSCAR_API void oscar_cache_destroy(oscar_cache *cache);
 
 OSCAR_API oscar_status oscar_cache_stats_get(const oscar_cache *cache, oscar_cache_stats *stats_out);
+
+/* Ends COLLECTING. A cache with self_calibrate keeps every token exact at first and gathers, within attend and step_end,
+ * the moments that a calibrator gathers: keys and values of whole blocks of 128 tokens (counted from n_sink on; the last 64
+ * and more of a sequence count too), queries of tokens that are no drafts. A token's position is its index in its sequence.
+ * One block in four is held out. Freeze solves for the transforms of every KV head with the others, packs the held-out keys
+ * and values both ways, keeps the new transform where its error is smaller than the data-free one's (then from all tokens),
+ * keys and values apart, and packs what has aged: from then on this is a cache like any other, with the same sequences. A
+ * head that no transform can be made for stays data-free. The refined tokens are those that votes chose when the block
+ * aged. While collecting, a cache takes memory beyond its own for the length of an attend or step_end, and NO_SPACE comes
+ * as soon as the exact rows fill capacity_bytes: nothing is lost then, and freeze makes room. Freeze may take seconds, and
+ * needs memory for a while: about what the calibration takes, twice.
+ *   calibration_out  NULL, or gets the calibration that the cache now uses, to be saved and destroyed by the caller
+ * Errors, which change nothing: STATE (not created with self_calibrate, frozen already, a step is open, too few tokens: a
+ * sequence of n_sink + 192 has enough for a key_dim of up to 128; without rope_frequencies, positions to be served that no
+ * token has had); NO_MEMORY. */
+OSCAR_API oscar_status oscar_cache_freeze(oscar_cache *cache, oscar_calibration **calibration_out);
 
 /* An estimate of how many tokens a new sequence could be given now, one at a time, before a step is refused with
  * NO_SPACE. Longer steps reserve more at once, and free places in slabs of other kinds cannot always be used: leave a
@@ -473,7 +561,8 @@ typedef struct oscar_step_args {
  * attend or layer calls; they must have as many entries with the same n_new, one after the other; which sequences these
  * are, padding included, and how long, does not matter. With max_open_steps > 1 a graph belongs to the order in which its
  * step was opened. begin, end, truncate and fork are never captured.
- * Errors: NO_SPACE; NOT_FOUND; STATE (a sequence is in another open step, or no step slot is free); INVALID. */
+ * Errors: NO_SPACE; NOT_FOUND; STATE (a sequence is in another open step, no step slot is free, or is_replay while the
+ * cache is collecting); INVALID. */
 OSCAR_API oscar_status oscar_step_begin(oscar_cache *cache, const oscar_step_args *args, oscar_stream stream,
                                         oscar_step *step_out);
 
@@ -548,8 +637,8 @@ OSCAR_API oscar_status oscar_read(const oscar_cache *cache, oscar_seq seq, uint3
                                   uint64_t first, uint64_t n, const oscar_tensor *k_out, const oscar_tensor *v_out);
 
 /* Importance of tokens [first, first + n) of one KV head. A token that is not packed yet: the attention mass it has
- * received, summed over the query heads of its KV head. A packed token: +infinity where it was refined, else 0. Exact
- * for ever (sinks): 0.
+ * received, summed over the query heads of its KV head. A packed token: +infinity where it was refined, else 0 (and so where
+ * a collecting cache has reserved its block). Exact for ever (sinks): 0.
  *   scores_out  [n] F32
  * Errors: NOT_FOUND; INVALID; STATE (this layer's profile makes no choice: n_refined is 0 or 128, or exact storage; or the
  * window has dropped some of the tokens). */

@@ -10,6 +10,8 @@
 
 namespace oscar {
 
+class Calibration;
+
 // Where a unit lies in the arena, in steps of kUnitAlignment bytes.
 using Unit = uint32_t;
 inline constexpr Unit kNoUnit = UINT32_MAX;
@@ -27,7 +29,8 @@ static_assert(sizeof(BlockEntry) == 16);
 
 // A sequence in one class. Its tokens are
 //     [0, n_sink) exact   |   [n_sink, packed_end) in blocks   |   [packed_end, length) exact
-// Exact rows never move: page p holds tokens 16 p .. 16 p + 15.
+// Exact rows never move: page p holds tokens 16 p .. 16 p + 15. In a collecting cache (EnginePlan::collecting) every token
+// is still exact, exact_from is n_sink, and nobody attends to blocks: they are reserved, and hold their refined ids only.
 struct SequenceView {
   std::span<const BlockEntry> blocks;
   std::span<const Unit> pages;  // by page number; kNoUnit where its tokens are packed or gone
@@ -36,6 +39,8 @@ struct SequenceView {
   Unit scores;
   uint32_t side;     // which side of the scores is committed
   uint64_t counted;  // votes of the queries before this position are in the scores
+  // Tokens from here on, and the sinks, are read from pages: packed_end, but in a collecting cache.
+  uint64_t exact_from;
 };
 
 // One sequence of a step.
@@ -63,6 +68,7 @@ struct StepPart {
   uint64_t packed_end = 0;                 // once the step is committed
   uint64_t first_start = 0;                // start of the first block that the step packs
   uint32_t first_block = 0, n_blocks = 0;  // in StepView::blocks
+  bool ages = false;                       // tokens of the step age within it
   bool uses_scratch = false;               // the new tokens are read from the step's scratch
   uint64_t vote_offset = 0;                // in a line of chunk votes, of the token at the sequence's packed_end
 
@@ -103,6 +109,15 @@ struct PackJob {
   uint32_t side;
 };
 
+// A block that a collecting cache has reserved, to be packed: pages[t] has the row of its token t, kNoUnit where a cut or a
+// window has taken the row away. At least one is there.
+struct FreezeJob {
+  uint32_t layer_class;
+  Unit block;
+  uint64_t start;
+  Unit pages[kBlockTokens];
+};
+
 // Scores of the tokens [first, last) are copied from the committed side to the other.
 struct SideJob {
   uint32_t layer_class;
@@ -135,6 +150,10 @@ class Engine {
   virtual void attend(const StepView& step, const AttendRequest& r, bool votes) = 0;
   // The blocks of one layer that a long step has reserved, from its scratch and the pages.
   virtual void pack_chunk(const StepView& step, uint32_t layer) = 0;
+
+  // Of a collecting cache, which stops being one: the blocks it has reserved are packed with these transforms, which
+  // outlive the engine. Does not throw, and is not called where the plan does not collect.
+  virtual void freeze(const Calibration&, std::span<const FreezeJob>) {}
 
   virtual void copy_unit(uint32_t layer_class, UnitKind kind, Unit from, Unit to) = 0;
   // Rows and votes of base + indices[i] move to base + i, in every layer and head of the class.

@@ -53,6 +53,9 @@ struct EnginePlan {
   uint64_t max_tokens = 0;
   bool plain_writer = false;
   bool batch_invariant = false;
+  // Nothing is packed yet: what ages gets a block, and the choice of its refined tokens, but keeps its exact rows. The
+  // host's engine alone serves this.
+  bool collecting = false;
 };
 
 // Sizes that follow from the plan.

@@ -12,7 +12,7 @@ uint32_t HostEngine::gather_rows(const StepView& step, const Part& p) {
   const StepEntry& e = p.entry;
   const LayerClass& c = p.c;
   const uint64_t in_pages = p.step.uses_scratch ? e.base : e.end();  // tokens before this one are read from pages
-  const uint64_t tail = std::max(p.sequence.kept_from, c.exact ? 0 : p.sequence.packed_end);
+  const uint64_t tail = std::max(p.sequence.kept_from, c.exact ? 0 : p.sequence.exact_from);
   row_spans_.clear();
   auto add = [&](uint64_t first, uint64_t last) {
     while (first < last) {
@@ -55,7 +55,7 @@ AttendWork HostEngine::describe(const Part& p, const AttendRequest& r, bool vote
   work.out = out_.data();
   work.lse = lse_.data();
   // In a long step every voter counts for all undecided tokens: they age before more queries come.
-  work.vote_first = p.step.uses_scratch ? p.sequence.packed_end : std::max(p.sequence.packed_end, horizon);
+  work.vote_first = p.step.ages ? p.sequence.packed_end : std::max(p.sequence.packed_end, horizon);
   work.n_voters = votes && work.vote_first < e.end() ? n_voters : 0;
   work.votes = votes_.data();
   work.vote_stride = e.end() - std::min(e.end(), work.vote_first);
@@ -69,7 +69,8 @@ void HostEngine::attend_part(const StepView& step, const Part& p, const AttendRe
   const uint64_t class_head = head_index(c, p.layer, 0), head_elements = c.head_page_bytes / sizeof(uint16_t);
   block_spans_.clear();
   for (const BlockEntry& b : p.sequence.blocks)
-    block_spans_.push_back({data(b.unit) + class_head * c.layout.bytes, b.start, b.first, b.last});
+    if (b.start < p.sequence.exact_from)
+      block_spans_.push_back({data(b.unit) + class_head * c.layout.bytes, b.start, b.first, b.last});
   const uint32_t n_in_pages = gather_rows(step, p);
   work.blocks = block_spans_.data();
   work.n_blocks = static_cast<uint32_t>(block_spans_.size());
@@ -110,7 +111,7 @@ void HostEngine::add_votes(const StepView& step, const Part& p, uint32_t head, c
   for (uint32_t i = 0; i < work.n_voters; ++i) {
     const uint64_t query = e.end() - work.n_voters + i;
     const float* given = work.votes + i * work.vote_stride;
-    const uint64_t horizon = query > plan_.n_recent && !p.step.uses_scratch ? query - plan_.n_recent : 0;
+    const uint64_t horizon = query > plan_.n_recent && !p.step.ages ? query - plan_.n_recent : 0;
     const uint64_t reach = query > votes.layout.n_line ? query - votes.layout.n_line + 1 : 0;
     for (uint64_t token = work.vote_first; token < query; ++token) {
       const float vote = round_vote(given[token - work.vote_first]);

@@ -19,24 +19,14 @@ size_t scratch_bytes(const EnginePlan& plan, const EngineSizes& sizes, const Bac
 
 HostEngine::HostEngine(const EnginePlan& plan, const Calibration& calibration, const Backend& backend,
                        uint64_t arena_bytes, std::pmr::memory_resource* memory)
-    : plan_(plan), sizes_(plan), calibration_(calibration), backend_(backend),
+    : plan_(plan), sizes_(plan), calibration_(&calibration), backend_(backend),
       arena_(memory, arena_bytes, kArenaAlignment),
       backend_scratch_(memory, scratch_bytes(plan, sizes_, backend), kScratchAlignment), transforms_(memory),
-      class_layers_(memory), scratch_(memory), block_spans_(memory), row_spans_(memory), q_(memory), out_(memory),
-      lse_(memory), sinks_(memory), votes_(memory) {
+      scratch_(memory), block_spans_(memory), row_spans_(memory), q_(memory), out_(memory), lse_(memory),
+      sinks_(memory), votes_(memory) {
   transforms_.resize(plan_.classes.size());
-  class_layers_.resize(plan_.classes.size());
-  for (size_t c = 0; c < plan_.classes.size(); ++c) {
-    transforms_[c].reserve(plan_.classes[c].heads());
-    class_layers_[c].reserve(plan_.classes[c].n_layers);
-  }
-  for (uint32_t l = 0; l < plan_.layers.size(); ++l) {
-    const LayerPlan& layer = plan_.layers[l];
-    if (!layer.owns) continue;
-    class_layers_[layer.layer_class].push_back(l);
-    for (uint32_t h = 0; h < plan_.classes[layer.layer_class].n_kv_heads; ++h)
-      transforms_[layer.layer_class].push_back(&calibration_.head(l, h));
-  }
+  for (size_t c = 0; c < plan_.classes.size(); ++c) transforms_[c].reserve(plan_.classes[c].heads());
+  use_transforms();
   scratch_.reserve(plan_.max_open_steps);
   for (uint32_t i = 0; i < plan_.max_open_steps; ++i) {
     Scratch& s = scratch_.emplace_back(memory);
@@ -52,18 +42,24 @@ HostEngine::HostEngine(const EnginePlan& plan, const Calibration& calibration, c
   votes_.resize(sizes_.vote_floats);
 }
 
+void HostEngine::use_transforms() {
+  for (auto& of_class : transforms_) of_class.clear();
+  for (uint32_t l = 0; l < plan_.layers.size(); ++l) {
+    const LayerPlan& layer = plan_.layers[l];
+    if (!layer.owns) continue;
+    for (uint32_t h = 0; h < plan_.classes[layer.layer_class].n_kv_heads; ++h)
+      transforms_[layer.layer_class].push_back(&calibration_->head(l, h));
+  }
+}
+
 uint64_t HostEngine::footprint(const EnginePlan& plan, const Backend& backend) {
   const EngineSizes sizes(plan);
   const uint64_t n_classes = plan.classes.size();
-  uint64_t heads = 0, layers = 0;
-  for (const LayerClass& c : plan.classes) {
-    heads += c.heads();
-    layers += c.n_layers;
-  }
-  const uint64_t tables = n_classes *
-                              (sizeof(std::pmr::vector<const HeadTransform*>) + sizeof(std::pmr::vector<uint32_t>)) +
-                          heads * sizeof(const HeadTransform*) + layers * sizeof(uint32_t) +
-                          sizes.max_blocks * sizeof(BlockSpan) + (sizes.max_pages + 2) * sizeof(RowSpan);
+  uint64_t heads = 0;
+  for (const LayerClass& c : plan.classes) heads += c.heads();
+  const uint64_t tables = n_classes * sizeof(std::pmr::vector<const HeadTransform*>) +
+                          heads * sizeof(const HeadTransform*) + sizes.max_blocks * sizeof(BlockSpan) +
+                          (sizes.max_pages + 2) * sizeof(RowSpan);
   const uint64_t scratch = plan.n_scratch * (sizes.scratch_elements * sizeof(uint16_t) +
                                              sizes.max_kv_heads * sizes.chunk_tokens * sizeof(float));
   const uint64_t workspace = (2 * sizes.row_floats + sizes.group_rows + sizes.max_group + sizes.vote_floats) *

@@ -27,6 +27,7 @@ class HostEngine final : public Engine {
   void append(const StepView& step, uint32_t layer, const TensorView& k, const TensorView& v) override;
   void attend(const StepView& step, const AttendRequest& r, bool votes) override;
   void pack_chunk(const StepView& step, uint32_t layer) override;
+  void freeze(const Calibration& calibration, std::span<const FreezeJob> jobs) override;
   void copy_unit(uint32_t layer_class, UnitKind kind, Unit from, Unit to) override;
   void move_accepted(uint32_t layer_class, const SequenceView& s, uint64_t base,
                      std::span<const uint32_t> indices) override;
@@ -96,20 +97,19 @@ class HostEngine final : public Engine {
   void attend_padding(const StepEntry& e, const AttendRequest& r);
   void add_votes(const StepView& step, const Part& p, uint32_t head, const AttendWork& work);
 
-  void pack(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block);
+  void use_transforms();
+  void pack(uint32_t layer_class, uint32_t head_index, PackWork& work, uint8_t* block);
+  void pack_or_note(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block);
   void count(std::span<const CountJob> jobs);
-  bool is_shaped(uint32_t layer) const;
 
   const EnginePlan& plan_;
   const EngineSizes sizes_;
-  const Calibration& calibration_;
+  const Calibration* calibration_;
   const Backend& backend_;
   const Memory arena_, backend_scratch_;
 
-  // By class: the transforms by head index, and the layer they belong to.
-  std::pmr::vector<std::pmr::vector<const HeadTransform*>> transforms_;
-  std::pmr::vector<std::pmr::vector<uint32_t>> class_layers_;
-  std::pmr::vector<Scratch> scratch_;  // by step slot
+  std::pmr::vector<std::pmr::vector<const HeadTransform*>> transforms_;  // by class, by head index
+  std::pmr::vector<Scratch> scratch_;                                    // by step slot
   std::pmr::vector<BlockSpan> block_spans_;
   std::pmr::vector<RowSpan> row_spans_;
   std::pmr::vector<float> q_, out_, lse_, sinks_, votes_;

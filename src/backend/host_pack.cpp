@@ -7,22 +7,56 @@
 
 namespace oscar {
 
-bool HostEngine::is_shaped(uint32_t layer) const { return !plan_.plain_writer && calibration_.is_shaped(layer); }
-
-// work.key and work.value are set.
-void HostEngine::pack(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block) {
+// work.key, work.value and work.order are set.
+void HostEngine::pack(uint32_t layer_class, uint32_t head_index, PackWork& work, uint8_t* block) {
   const LayerClass& c = plan_.classes[layer_class];
   work.layout = &c.layout;
   work.transform = transforms_[layer_class][head_index];
   work.key_dim = c.key_dim;
   work.value_dim = c.value_dim;
-  work.shaped = is_shaped(class_layers_[layer_class][head_index / c.n_kv_heads]);
+  work.shaped = !plan_.plain_writer && work.transform->metric_root;
   work.block = block;
-  slot_order(votes, c.layout.h, work.order);
   backend_.pack(work, backend_scratch_.data);
   BlockHeader header;
   std::memcpy(&header, block + c.layout.header, sizeof header);
   n_non_finite_ += header.n_non_finite;
+}
+
+// A collecting cache remembers which tokens the votes have chosen; their rows stay where they are.
+void HostEngine::pack_or_note(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work,
+                              uint8_t* block) {
+  const BlockLayout& layout = plan_.classes[layer_class].layout;
+  slot_order(votes, layout.h, work.order);
+  if (!plan_.collecting)
+    pack(layer_class, head_index, work, block);
+  else if (layout.has_ids())
+    std::memcpy(block + layout.ids, work.order, layout.h);
+}
+
+void HostEngine::freeze(const Calibration& calibration, std::span<const FreezeJob> jobs) {
+  calibration_ = &calibration;
+  use_transforms();
+  for (const FreezeJob& job : jobs) {
+    const LayerClass& c = plan_.classes[job.layer_class];
+    // A row that is gone is that of the last one before it, or else of the first: nobody will attend to it.
+    uint32_t source[kBlockTokens], last = 0;
+    while (job.pages[last] == kNoUnit) ++last;
+    for (uint32_t t = 0; t < kBlockTokens; ++t) source[t] = last = job.pages[t] == kNoUnit ? last : t;
+    for (uint32_t head = 0; head < c.heads(); ++head) {
+      uint8_t* block = block_at(c, job.block, head);
+      PackWork work;
+      for (uint32_t t = 0; t < kBlockTokens; ++t) {
+        const RowPointers row = row_at(c, job.pages[source[t]], head, job.start + source[t]);
+        work.key[t] = row.key;
+        work.value[t] = row.value;
+      }
+      float votes[kBlockTokens] = {};
+      if (c.layout.has_ids())
+        for (uint32_t slot = 0; slot < c.layout.h; ++slot) votes[block[c.layout.ids + slot]] = 1.0f;
+      slot_order(votes, c.layout.h, work.order);
+      pack(job.layer_class, head, work, block);
+    }
+  }
 }
 
 void HostEngine::count(std::span<const CountJob> jobs) {
@@ -48,7 +82,7 @@ void HostEngine::upkeep(uint32_t, const Upkeep& jobs) {
         work.value[t] = row.value;
         if (c.votes) votes[t] = votes_at(c, job.scores, head).score(job.side, token);
       }
-      pack(job.layer_class, head, votes, work, block_at(c, job.block, head));
+      pack_or_note(job.layer_class, head, votes, work, block_at(c, job.block, head));
     }
   }
   count(jobs.late_counts);
@@ -80,7 +114,8 @@ void HostEngine::pack_chunk(const StepView& step, uint32_t layer) {
           work.value[t] = row.value;
         }
         const float* votes = p.c.votes ? chunk_votes(step, p, head) + (start - p.sequence.packed_end) : nullptr;
-        pack(p.layer.layer_class, index, votes, work, block_at(p.c, step.blocks[p.step.first_block + b], index));
+        pack_or_note(p.layer.layer_class, index, votes, work,
+                     block_at(p.c, step.blocks[p.step.first_block + b], index));
       }
     }
   }

@@ -26,7 +26,7 @@ void read_back(const SequenceView& s, const HeadView& head, const Backend& backe
 
   float key[kMaxHeadDim], value[kMaxHeadDim];
   for (uint64_t token = first; token < first + n; ++token) {
-    if (!c.exact && token >= c.n_sink && token < s.packed_end) continue;
+    if (!c.exact && token >= c.n_sink && token < s.exact_from) continue;
     const uint8_t* page = reader.bytes(s.pages[token / kPageTokens], head.head_index * c.head_page_bytes,
                                        c.head_page_bytes);
     const uint16_t* keys = reinterpret_cast<const uint16_t*>(page);
@@ -43,6 +43,7 @@ void read_back(const SequenceView& s, const HeadView& head, const Backend& backe
   size_t space = scratch.size();
   std::align(kAlignment, 1, aligned, space);
   for (const BlockEntry& b : s.blocks) {
+    if (b.start >= s.exact_from) break;  // not packed yet
     const uint64_t begin = std::max(first, b.start + b.first), end = std::min(first + n, b.end());
     if (begin >= end) continue;
     const uint8_t* block = reader.bytes(b.unit, uint64_t{head.head_index} * c.layout.bytes, c.layout.bytes);

@@ -32,6 +32,7 @@ oscar_status oscar_cache_stats_get(const oscar_cache* cache, oscar_cache_stats* 
     oscar_cache_stats stats{};
     stats.n_sequences = static_cast<uint32_t>(s.n_sequences);
     stats.n_open_steps = static_cast<uint32_t>(s.n_open_steps);
+    stats.state = s.collecting ? OSCAR_CACHE_COLLECTING : OSCAR_CACHE_FROZEN;
     stats.n_tokens = s.n_tokens;
     stats.n_packed_tokens = s.n_packed_tokens;
     stats.n_blocks = s.n_blocks;
@@ -42,7 +43,19 @@ oscar_status oscar_cache_stats_get(const oscar_cache* cache, oscar_cache_stats* 
     stats.bytes_slabs = s.bytes_slabs;
     stats.bytes_free = s.bytes_free;
     stats.bits_per_element = s.bits_per_element;
+    stats.bytes_calibration = s.bytes_calibration;
     write_struct(stats_out, stats, "stats_out");
+  });
+}
+
+oscar_status oscar_cache_freeze(oscar_cache* cache, oscar_calibration** calibration_out) {
+  return guarded("oscar_cache_freeze", [&] {
+    if (calibration_out) *calibration_out = nullptr;
+    require(cache, "cache");
+    // Before the cache changes: nothing fails after it has.
+    auto handle = std::make_unique<oscar_calibration>();
+    handle->calibration = cache->cache.freeze();
+    if (calibration_out) *calibration_out = handle.release();
   });
 }
 

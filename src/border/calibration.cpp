@@ -6,9 +6,17 @@
 #include "border/config.h"
 #include "border/guard.h"
 #include "border/handles.h"
+#include "transform/calibration_build.h"
 
 using namespace oscar;
 using namespace oscar::border;
+
+static_assert(static_cast<uint32_t>(CalibrationSource::kMatrices) == OSCAR_CALIBRATION_MATRICES &&
+              static_cast<uint32_t>(CalibrationSource::kDataFree) == OSCAR_CALIBRATION_DATA_FREE &&
+              static_cast<uint32_t>(CalibrationSource::kIdentity) == OSCAR_CALIBRATION_IDENTITY &&
+              static_cast<uint32_t>(CalibrationSource::kImported) == OSCAR_CALIBRATION_IMPORTED &&
+              static_cast<uint32_t>(CalibrationSource::kCalibrator) == OSCAR_CALIBRATION_CALIBRATOR &&
+              static_cast<uint32_t>(CalibrationSource::kCache) == OSCAR_CALIBRATION_CACHE);
 
 namespace {
 
@@ -121,8 +129,59 @@ oscar_status oscar_calibration_info_get(const oscar_calibration* calibration, os
     info.fingerprint = c.fingerprint();
     info.is_data_free = c.is_data_free();
     info.is_shaped = 1;
-    for (uint32_t l = 0; l < info.n_layers; ++l) info.is_shaped &= c.is_shaped(l);
+    for (uint32_t l = 0; l < info.n_layers; ++l)
+      for (uint32_t h = 0; h < c.layers()[l].n_kv_heads; ++h) {
+        ++info.n_heads;
+        info.n_data_free_heads += c.is_data_free(l, h);
+        info.is_shaped &= c.is_shaped(l, h);
+      }
+    const Provenance& p = c.provenance();
+    info.source = static_cast<uint32_t>(p.source);
+    info.knows_rope = p.knows_rope;
+    info.n_tokens = p.n_tokens;
+    info.n_positions = p.n_positions;
+    info.end_position = p.end_position;
+    info.n_refined = p.n_refined;
+    info.refined_key_bits = p.refined_key_bits;
+    info.refined_value_bits = p.refined_value_bits;
+    std::snprintf(info.objective, sizeof info.objective, "%s", p.objective.c_str());
+    std::snprintf(info.model, sizeof info.model, "%s", p.model.c_str());
+    std::snprintf(info.note, sizeof info.note, "%s", p.note.c_str());
     write_struct(info_out, info, "info_out");
+  });
+}
+
+oscar_status oscar_calibration_head_get(const oscar_calibration* calibration, uint32_t layer, uint32_t kv_head,
+                                        oscar_calibration_head_info* info_out) {
+  return guarded("oscar_calibration_head_get", [&] {
+    require(info_out, "info_out");
+    write_struct(info_out, oscar_calibration_head_info{}, "info_out");
+    require(calibration, "calibration");
+    const Calibration& c = *calibration->calibration;
+    if (layer >= c.layers().size())
+      throw Error(Status::kInvalid, "layer is %u, the calibration has %zu", layer, c.layers().size());
+    if (kv_head >= c.layers()[layer].n_kv_heads)
+      throw Error(Status::kInvalid, "kv_head is %u, layer %u has %u", kv_head, layer, c.layers()[layer].n_kv_heads);
+    oscar_calibration_head_info info{};
+    info.is_data_free = c.is_data_free(layer, kv_head);
+    info.is_shaped = c.is_shaped(layer, kv_head);
+    info.has_own_values = c.head(layer, kv_head).value.kind == MapKind::kDense;
+    info.fingerprint = c.fingerprint(layer, kv_head);
+    write_struct(info_out, info, "info_out");
+  });
+}
+
+oscar_status oscar_calibration_slice(const oscar_calibration* calibration, const oscar_calibration_part* parts,
+                                     uint32_t n_parts, oscar_calibration** calibration_out) {
+  return make_calibration("oscar_calibration_slice", calibration_out, [&] {
+    require(calibration, "calibration");
+    if (n_parts == 0 || n_parts > kMaxCalibrationLayers)
+      throw Error(Status::kInvalid, "n_parts is %u, allowed: 1 .. %u", n_parts, kMaxCalibrationLayers);
+    require(parts, "parts");
+    std::vector<CalibrationPart> list;
+    for (uint32_t i = 0; i < n_parts; ++i)
+      list.push_back({parts[i].layer, parts[i].first_kv_head, parts[i].n_kv_heads});
+    return calibration->calibration->slice(list);
   });
 }
 

@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "border/arguments.h"
+#include "border/calibrator_config.h"
 #include "border/guard.h"
 #include "border/handles.h"
 #include "cache/footprint.h"
@@ -166,6 +167,7 @@ CacheConfig resolve_config(const oscar_cache_config* given) {
   config.device_id = c.device_id;
   config.device_allocator = {c.device_allocator.user, c.device_allocator.allocate, c.device_allocator.release};
   config.batch_invariant = or_default(c.batch_invariant, 0) != 0;
+  if (c.self_calibrate) config.self_calibration = calibrator_config(config, c.self_calibrate, "self_calibrate");
   return config;
 }
 
@@ -177,6 +179,8 @@ void fill_report(oscar_cache_report& report, const CachePlan& plan, const Backen
   report.served = 1;
   report.bytes_sequences = plan.sequence_bytes(context, 1);
   report.bytes_fixed = fixed_bytes(plan, backend, *plan.calibration());
+  report.bytes_sequences_frozen = plan.frozen().sequence_bytes(context, 1);
+  report.bytes_fixed_frozen = frozen_fixed_bytes(plan, backend, *plan.calibration());
   report.bytes_bf16 = context * plan.elements_per_token() * sizeof(uint16_t);
   report.bits_per_element = elements > 0 ? 8.0 * static_cast<double>(report.bytes_sequences) / elements : 0.0;
   report.block_bytes = first.exact ? 0 : first.layout.bytes;

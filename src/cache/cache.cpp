@@ -9,9 +9,9 @@ namespace oscar {
 
 Cache::Cache(CachePlan plan, const Backend& backend)
     : plan_(std::move(plan)), sizes_(plan_), memory_(plan_.config.allocator), calibration_(plan_.calibration()),
-      pool_(plan_.pool_units(), plan_.main_kind(), plan_.config.capacity_bytes, &memory_), sequences_(&memory_),
-      steps_(&memory_), units_(&memory_), counts_(&memory_), late_counts_(&memory_), packs_(&memory_),
-      sides_(&memory_) {
+      pool_(plan_.pool_units(), plan_.main_kind(), plan_.config.capacity_bytes, &memory_), backend_(backend),
+      sequences_(&memory_), steps_(&memory_), units_(&memory_), counts_(&memory_), late_counts_(&memory_),
+      packs_(&memory_), sides_(&memory_) {
   const CacheConfig& config = plan_.config;
   const size_t n_classes = plan_.classes.size();
   sequences_.reserve(config.max_sequences + 1);
@@ -45,6 +45,7 @@ Cache::Cache(CachePlan plan, const Backend& backend)
                           &memory_);
   else
     engine_ = std::make_unique<HostEngine>(plan_, *calibration_, backend, pool_.arena_bytes(), &memory_);
+  if (plan_.collecting) collector_ = std::make_unique<SelfCalibrator>(*config.self_calibration);
 }
 
 uint32_t Cache::slot_of(uint64_t seq) const {

@@ -1,8 +1,9 @@
 // The cache: sequences, steps and the memory they share. Host-side truth: it decides what is packed, reserved, shared and
 // freed; the engine moves and computes the bytes. Methods throw oscar::Error and then have changed nothing.
 //   cache.cpp create, ids   sequences.cpp open .. accept   steps.cpp begin, end, abort
-//   layers.cpp append, attend   inspect.cpp stats, capacity, read, scores
+//   layers.cpp append, attend   inspect.cpp stats, capacity, read, scores   freeze.cpp collecting, freeze
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,6 +16,7 @@
 #include "cache/sequence.h"
 #include "cache/step.h"
 #include "transform/calibration.h"
+#include "transform/self_calibrator.h"
 
 namespace oscar {
 
@@ -25,7 +27,8 @@ struct StepRequest {
 
 struct CacheStats {
   uint64_t n_sequences, n_open_steps, n_tokens, n_packed_tokens, n_blocks, n_exact_pages, n_non_finite;
-  uint64_t bytes_sequences, bytes_fixed, bytes_slabs, bytes_free;
+  uint64_t bytes_sequences, bytes_fixed, bytes_slabs, bytes_free, bytes_calibration;
+  bool collecting;
   double bits_per_element;
 };
 
@@ -53,6 +56,9 @@ class Cache {
   void append(uint64_t step, uint32_t layer, const TensorView& k, const TensorView& v, void* stream);
   void attend(uint64_t step, const AttendRequest& request, void* stream);
 
+  // Ends collecting: the calibration that its tokens lead to, with which what has aged is packed.
+  std::shared_ptr<const Calibration> freeze();
+
   CacheStats stats() const;
   uint64_t capacity() const;
   void read(uint64_t seq, uint32_t layer, uint32_t head, uint64_t first, uint64_t n, const TensorView& k,
@@ -65,6 +71,13 @@ class Cache {
   uint32_t step_slot(uint64_t step) const;    // NOT_FOUND
   const LayerClass& class_of(uint32_t layer) const { return plan_.classes[plan_.layers[layer].layer_class]; }
   ClassState& state_of(const StepEntry& e, uint32_t c) { return sequences_[e.slot].classes[c]; }
+  SequenceView view_of(const ClassState& s, uint32_t c) const {
+    return s.view(plan_.collecting ? plan_.classes[c].n_sink : s.packed_end);
+  }
+  // Where the layers of a class have exact rows, besides the sinks.
+  uint64_t exact_from(const LayerClass& c, const ClassState& s) const {
+    return std::max(s.kept_from, c.exact || plan_.collecting ? 0 : s.packed_end);
+  }
 
   // ---- sequences.cpp
   bool page_holds(const LayerClass& c, const ClassState& s, uint64_t length, uint64_t page) const;
@@ -93,11 +106,21 @@ class Cache {
   void pack_chunk(Step& step, uint32_t layer);
   void finish_area(Step& step, uint32_t area);
 
+  // ---- freeze.cpp
+  uint64_t block_grid(uint64_t n_tokens) const;
+  void collect_queries(const Step& step, const AttendRequest& r);
+  CollectedRows rows_of(const Sequence& seq, uint32_t layer, uint64_t first, uint32_t n) const;
+  void collect_rows(const Sequence& seq, uint64_t first, uint32_t n);
+  void collect_blocks(Sequence& seq, uint64_t until);
+  void collect_rest(Sequence& seq);
+  std::vector<FreezeJob> freeze_jobs() const;
+
   CachePlan plan_;
   EngineSizes sizes_;
   HostMemory memory_;
   std::shared_ptr<const Calibration> calibration_;
   Pool pool_;
+  const Backend& backend_;
   std::pmr::vector<Sequence> sequences_;  // slot 0 is never used: sequence 0 is padding
   std::pmr::vector<Step> steps_;
   // What a begin collects.
@@ -106,6 +129,8 @@ class Cache {
   std::pmr::vector<PackJob> packs_;
   std::pmr::vector<SideJob> sides_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<SelfCalibrator> collector_;  // while plan_.collecting
+  uint64_t n_opened_ = 0;
 };
 
 }  // namespace oscar

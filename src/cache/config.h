@@ -2,14 +2,14 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "backend/device_memory.h"
 #include "format/block.h"
+#include "transform/calibrator.h"
 
 namespace oscar {
-
-class Calibration;
 
 enum class Device : uint32_t { kCpu = 1, kCuda = 2 };  // numbers of DLPack
 
@@ -35,7 +35,8 @@ struct CacheConfig {
   uint32_t n_sink = 0, n_recent = 0, max_rollback = 0;
   uint32_t max_sequences = 0, max_open_steps = 0, max_step_tokens = 0;
   uint64_t max_tokens = 0, capacity_bytes = 0;
-  std::shared_ptr<const Calibration> calibration;  // null: data-free
+  std::shared_ptr<const Calibration> calibration;    // null: data-free
+  std::optional<CalibratorConfig> self_calibration;  // there: the cache collects until it is frozen
   HostAllocator allocator;
   Device device = Device::kCpu;
   int32_t device_id = 0;

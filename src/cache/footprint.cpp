@@ -28,7 +28,14 @@ uint64_t fixed_bytes(const CachePlan& plan, const Backend& backend, const Calibr
                         sizes.max_entries * n_classes * (2 * sizeof(CountJob) + sizeof(SideJob));
   return sizeof(Cache) + n_sequences * sizeof(Sequence) + plan.max_sequences * per_sequence +
          plan.max_open_steps * (sizeof(Step) + per_step) + jobs + engine_bytes(plan, backend, calibration) +
-         calibration.bytes() + Pool::bookkeeping_bytes(plan.pool_units(), plan.main_kind(), plan.config.capacity_bytes);
+         calibration.bytes() + (plan.collecting ? SelfCalibrator::bytes(*plan.config.self_calibration) : 0) +
+         Pool::bookkeeping_bytes(plan.pool_units(), plan.main_kind(), plan.config.capacity_bytes);
+}
+
+uint64_t frozen_fixed_bytes(const CachePlan& plan, const Backend& backend, const Calibration& calibration) {
+  if (!plan.collecting) return fixed_bytes(plan, backend, calibration);
+  return fixed_bytes(plan.frozen(), backend, calibration) - calibration.bytes() +
+         Calibration::most_bytes(calibration.layers());
 }
 
 }  // namespace oscar

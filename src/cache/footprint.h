@@ -9,5 +9,7 @@
 namespace oscar {
 
 uint64_t fixed_bytes(const CachePlan& plan, const Backend& backend, const Calibration& calibration);
+// The most that a cache of this plan keeps once it is frozen; the same where it does not collect.
+uint64_t frozen_fixed_bytes(const CachePlan& plan, const Backend& backend, const Calibration& calibration);
 
 }  // namespace oscar

@@ -42,7 +42,7 @@ CacheStats Cache::stats() const {
       for (const BlockEntry& b : s.blocks) packed += b.last - b.first;
       most_packed = std::max(most_packed, packed);
     }
-    stats.n_packed_tokens += most_packed;
+    if (!plan_.collecting) stats.n_packed_tokens += most_packed;  // blocks are reserved, and nobody reads them
   }
   for (const Step& step : steps_) stats.n_open_steps += step.open;
   for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
@@ -51,8 +51,10 @@ CacheStats Cache::stats() const {
   }
   stats.n_non_finite = engine_->n_non_finite();
   stats.bytes_sequences = pool_.bytes_in_use() + tables;
+  stats.collecting = plan_.collecting;
+  stats.bytes_calibration = calibration_->bytes() + (collector_ ? SelfCalibrator::bytes(collector_->config()) : 0);
   stats.bytes_fixed = sizeof(Cache) + memory_.bytes() - engine_->host_arena_bytes() + engine_->bytes() +
-                      calibration_->bytes();
+                      stats.bytes_calibration;
   stats.bytes_slabs = pool_.bytes_in_slabs();
   stats.bytes_free = pool_.bytes_free();
   const double elements = static_cast<double>(stats.n_tokens) * static_cast<double>(plan_.elements_per_token());
@@ -92,7 +94,7 @@ void Cache::read(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uin
   check_range(first, n, seq.length);
   const ClassState& s = seq.classes[plan_.layers[layer].layer_class];
   check_kept(s, layer, first, n);
-  engine_->read(s.view(), layer, head, first, n, k, v);
+  engine_->read(view_of(s, plan_.layers[layer].layer_class), layer, head, first, n, k, v);
 }
 
 void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
@@ -104,7 +106,7 @@ void Cache::scores(uint64_t id, uint32_t layer, uint32_t head, uint64_t first, u
                 layer);
   const ClassState& s = seq.classes[plan_.layers[layer].layer_class];
   check_kept(s, layer, first, n);
-  engine_->scores(s.view(), seq.length, layer, head, first, n, out);
+  engine_->scores(view_of(s, plan_.layers[layer].layer_class), seq.length, layer, head, first, n, out);
 }
 
 }  // namespace oscar

@@ -63,6 +63,7 @@ void Cache::attend(uint64_t id, const AttendRequest& request, void* stream) {
   const uint32_t source = plan_.layers[r.layer].kv_source;
   LayerProgress& progress = step.progress[source];
   const bool votes = progress == LayerProgress::kAppended && source == r.layer && class_of(r.layer).votes;
+  if (collector_ && (progress == LayerProgress::kAppended || source != r.layer)) collect_queries(step, r);
   engine_->attend(step.view(), r, votes);
   if (progress == LayerProgress::kAppended && source == r.layer) progress = LayerProgress::kVoted;
   const bool is_last = plan_.layers[source].last_consumer == r.layer;

@@ -89,6 +89,35 @@ void size_class(LayerClass& c, const CacheConfig& config) {
   c.unit_bytes[static_cast<int>(UnitKind::kScores)] = align_unit(c.heads() * c.vote_layout.bytes());
 }
 
+bool is_all_shaped(const Calibration& calibration, uint32_t layer) {
+  for (uint32_t h = 0; h < calibration.layers()[layer].n_kv_heads; ++h)
+    if (!calibration.is_shaped(layer, h)) return false;
+  return true;
+}
+
+void resolve_self_calibration(CachePlan& plan) {
+  CalibratorConfig& calibrator = *plan.config.self_calibration;
+  if (plan.config.calibration)
+    throw Error(Status::kInvalid, "calibration and self_calibrate are both given, wanted one of them");
+  if (plan.config.device != Device::kCpu)
+    throw Error(Status::kUnsupported,
+                "self_calibrate is served on the CPU only: give a CUDA cache a calibration that a calibrator or a CPU "
+                "cache has made");
+  if (plan.config.writer == Writer::kShaped)
+    throw Error(Status::kUnsupported,
+                "the shaped writer with self_calibrate: a KV head that stays data-free has no query moments; use auto");
+  bool packs = false;
+  for (uint32_t i = 0; i < plan.layers.size(); ++i) {
+    calibrator.layers[i].exact = plan.classes[plan.layers[i].layer_class].exact;
+    packs = packs || !calibrator.layers[i].exact;
+  }
+  if (!packs) throw Error(Status::kInvalid, "self_calibrate is given, and every layer is exact: nothing is packed");
+  if (!calibrator.knows_rope)
+    plan.advice = "without rope_frequencies the cache can be frozen when a sequence has reached all of the " +
+                  std::to_string(calibrator.n_positions) + " positions to be served";
+  plan.collecting = true;
+}
+
 }  // namespace
 
 CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
@@ -131,6 +160,7 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
     layers.push_back(plan);
   }
   for (LayerClass& c : classes) size_class(c, config);
+  if (config.self_calibration) resolve_self_calibration(*this);
   Pool::slab_count(pool_units(), main_kind(), config.capacity_bytes);
   if (config.calibration) {
     const auto given_layers = config.calibration->layers();
@@ -147,7 +177,7 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
   }
   for (uint32_t i = 0; i < config.layers.size(); ++i) {
     const bool packs = layers[i].owns && !classes[layers[i].layer_class].exact;
-    if (packs && config.writer == Writer::kShaped && (!config.calibration || !config.calibration->is_shaped(i)))
+    if (packs && config.writer == Writer::kShaped && (!config.calibration || !is_all_shaped(*config.calibration, i)))
       throw Error(Status::kUnsupported, "the shaped writer needs a calibration with query moments; layer %u has none",
                   i);
   }
@@ -195,7 +225,7 @@ std::vector<uint64_t> CachePlan::units_for(uint64_t n_tokens, uint64_t n_new) co
     const uint64_t kept = keep_from(c, n_tokens), n_blocks = aged_blocks(c, c.n_sink, n_tokens);
     const uint64_t packed_end = c.n_sink + n_blocks * kBlockTokens, end = n_tokens + n_new;
     const uint64_t gone = kept > c.n_sink ? std::min((kept - c.n_sink) / kBlockTokens, n_blocks) : 0;
-    const uint64_t tail = c.exact ? kept : std::max<uint64_t>(packed_end, kept);
+    const uint64_t tail = c.exact || collecting ? kept : std::max<uint64_t>(packed_end, kept);
     const uint64_t n_pages = (end + kPageTokens - 1) / kPageTokens;
     const uint64_t first_tail_page = std::min(tail / kPageTokens, n_pages);
     const uint64_t sink_pages = std::min<uint64_t>((c.n_sink + kPageTokens - 1) / kPageTokens, first_tail_page);
@@ -213,6 +243,12 @@ uint64_t CachePlan::sequence_bytes(uint64_t n_tokens, uint64_t n_new) const {
   for (uint32_t i = 0; i < classes.size(); ++i)
     bytes += units[kind(i, UnitKind::kBlocks)] * sizeof(BlockEntry) + units[kind(i, UnitKind::kPage)] * sizeof(Unit);
   return bytes;
+}
+
+CachePlan CachePlan::frozen() const {
+  CachePlan plan = *this;
+  plan.collecting = false;
+  return plan;
 }
 
 uint64_t CachePlan::elements_per_token() const {

@@ -29,6 +29,9 @@ struct CachePlan : EnginePlan {
   // The one given, or the data-free one.
   std::shared_ptr<const Calibration> calibration() const;
 
+  // The same cache once it is frozen.
+  CachePlan frozen() const;
+
   // The first position that the layers of a class must still hold when n_tokens are accepted.
   uint64_t keep_from(const LayerClass& c, uint64_t n_tokens) const;
   // How many whole blocks have aged when a sequence has n_tokens and is packed up to packed_end.

@@ -20,7 +20,10 @@ struct ClassState {
   uint32_t side = 0;
   uint64_t counted = 0;
 
-  SequenceView view() const { return {blocks, pages, packed_end, kept_from, scores, side, counted}; }
+  // exact_from: packed_end, or n_sink while the cache collects.
+  SequenceView view(uint64_t exact_from) const {
+    return {blocks, pages, packed_end, kept_from, scores, side, counted, exact_from};
+  }
 };
 
 struct Sequence {
@@ -28,6 +31,8 @@ struct Sequence {
 
   std::pmr::vector<ClassState> classes;
   uint64_t length = 0;      // accepted tokens
+  uint64_t number = 0;      // a collecting cache counts the sequences it opens; a fork has its parent's number
+  uint64_t collected = 0;   // up to where the collector has the rows of a collecting cache
   uint64_t generation = 0;  // how often the slot has been opened
   bool open = false;
   bool in_step = false;

@@ -30,6 +30,8 @@ uint64_t Cache::open() {
     s.scores = plan_.classes[c].votes ? pool_.allocate(kind_of(c, UnitKind::kScores)) : kNoUnit;
   }
   seq.length = 0;
+  seq.number = n_opened_++;
+  seq.collected = block_grid(0);
   seq.open = true;
   return SlotId{slot, ++seq.generation}.join(sequences_.size());
 }
@@ -48,6 +50,7 @@ void Cache::release_all(Sequence& seq) {
 
 void Cache::close(uint64_t id) {
   Sequence& seq = sequences_[idle_slot_of(id)];
+  if (collector_) collect_rest(seq);
   release_all(seq);
   seq.open = false;
 }
@@ -55,7 +58,7 @@ void Cache::close(uint64_t id) {
 // Exact tokens: sinks, and what is neither packed nor dropped by a window.
 bool Cache::page_holds(const LayerClass& c, const ClassState& s, uint64_t length, uint64_t page) const {
   const uint64_t begin = page * kPageTokens, end = std::min(begin + kPageTokens, length);
-  const uint64_t tail = std::max(s.kept_from, c.exact ? 0 : s.packed_end);
+  const uint64_t tail = exact_from(c, s);
   return begin < std::min<uint64_t>(c.n_sink, length) || (tail < end && begin < end);
 }
 
@@ -87,6 +90,7 @@ void Cache::check_cut(const Sequence& seq, uint64_t n_tokens) const {
 
 void Cache::cut(Sequence& seq, uint64_t n_tokens) {
   seq.length = n_tokens;
+  seq.collected = std::min(seq.collected, block_grid(n_tokens));
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
     const LayerClass& c = plan_.classes[i];
     ClassState& s = seq.classes[i];
@@ -140,6 +144,8 @@ uint64_t Cache::fork(uint64_t parent_id, uint64_t n_tokens) {
     to.counted = from.counted;
     if (c.votes) engine_->copy_unit(i, UnitKind::kScores, from.scores, to.scores);
   }
+  child.number = parent.number;
+  child.collected = block_grid(n_tokens);  // the parent's tokens count once
   cut(child, n_tokens);
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
     const LayerClass& c = plan_.classes[i];
@@ -176,7 +182,8 @@ void Cache::accept(uint64_t id, uint64_t base, std::span<const uint32_t> indices
                   "tokens from %llu on are no drafts: they are packed, dropped, or their votes are counted",
                   static_cast<unsigned long long>(base));
   }
-  for (uint32_t c = 0; c < plan_.classes.size(); ++c) engine_->move_accepted(c, seq.classes[c].view(), base, indices);
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c)
+    engine_->move_accepted(c, view_of(seq.classes[c], c), base, indices);
   cut(seq, n_kept);
 }
 

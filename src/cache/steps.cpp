@@ -61,6 +61,8 @@ void Cache::plan_entry(Step& step, const StepEntry& e, std::span<uint64_t> units
       part.n_blocks = static_cast<uint32_t>(n_packed - n_gone);
       part.packed_end += n_packed * kBlockTokens;
       part.persist_from = std::max(e.base, c.exact ? keep_from : part.packed_end);
+      part.ages = part.persist_from > e.base;
+      if (plan_.collecting && !c.exact) part.persist_from = e.base;  // every row stays
       part.uses_scratch = part.persist_from > e.base;
       step.blocks.resize(step.blocks.size() + part.n_blocks, kNoUnit);
     }
@@ -139,6 +141,8 @@ void Cache::place_chunk_votes(Step& step) {
 
 // A long step packs what depends on where its sequences stand: it is not the same launches every time.
 void Cache::check_replay(std::span<const StepRequest> requests) const {
+  if (plan_.collecting)
+    throw Error(Status::kState, "is_replay is 1, and the cache is collecting: oscar_cache_freeze comes first");
   if (plan_.config.device == Device::kCpu) throw Error(Status::kInvalid, "is_replay is 1, and the CPU has no graphs");
   for (size_t i = 0; i < requests.size(); ++i)
     if (requests[i].n_new - requests[i].n_draft > kBlockTokens)
@@ -171,9 +175,10 @@ uint64_t Cache::begin(std::span<const StepRequest> requests, bool is_replay, voi
     step.entries.push_back(e);
   }
   if (!pool_.can_allocate(units_))
-    throw Error(Status::kNoSpace, "the pool has no room for this step: %llu of %llu bytes are in use",
+    throw Error(Status::kNoSpace, "the pool has no room for this step: %llu of %llu bytes are in use%s",
                 static_cast<unsigned long long>(pool_.bytes_in_slabs()),
-                static_cast<unsigned long long>(pool_.arena_bytes()));
+                static_cast<unsigned long long>(pool_.arena_bytes()),
+                plan_.collecting ? "; the cache keeps every token exact until oscar_cache_freeze" : "");
 
   std::fill(step.progress.begin(), step.progress.end(), is_replay ? LayerProgress::kVoted : LayerProgress::kWaiting);
   std::fill(step.scratch_layer.begin(), step.scratch_layer.end(), kNoLayer);
@@ -195,7 +200,7 @@ uint64_t Cache::begin(std::span<const StepRequest> requests, bool is_replay, voi
       const uint64_t old_page = part.old_packed_end / kPageTokens;
       if (s.packed_end != part.old_packed_end)
         release_pages(plan_.classes[i], s, e.base, old_page, s.packed_end / kPageTokens + 1);
-      part.sequence = s.view();
+      part.sequence = view_of(s, i);
     }
   }
   place_chunk_votes(step);
@@ -239,6 +244,8 @@ void Cache::end(uint64_t id) {
   for (uint32_t l = 0; stores && l < plan_.layers.size(); ++l)
     if (plan_.layers[l].owns && step.progress[l] == LayerProgress::kWaiting)
       throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l);
+  for (const StepEntry& e : step.entries)
+    if (collector_ && e.slot != kPaddingSlot) collect_blocks(sequences_[e.slot], e.base + e.n_sure());
   for (uint32_t area = 0; area < plan_.n_scratch; ++area) finish_area(step, area);
   for (const StepEntry& e : step.entries)
     if (e.slot != kPaddingSlot) commit_entry(step, e);

@@ -67,6 +67,54 @@ void Calibrator::feed(uint32_t index, const FedTokens& tokens) {
   moments.add_queries(tokens.first_position, tokens.n, layer.n_q_heads / g.n_kv_heads, layer.rope, tokens.q);
 }
 
+void check_positions(const CalibratorConfig& config, uint32_t layer, uint64_t end) {
+  if (!config.knows_rope && end < config.n_positions)
+    throw Error(
+        Status::kState,
+        "layer %u: %llu positions are to be served and tokens come from the first %llu: without rope_frequencies "
+        "their statistics do not hold beyond; give frequencies, feed later positions or lower n_positions",
+        layer, number(config.n_positions), number(end));
+}
+
+void solve_keys(const CalibratorConfig& config, uint32_t index, uint32_t head, const HeadMoments& moments,
+                HeadMatrices& to) {
+  const CalibratorLayer& layer = config.layers[index];
+  const uint32_t dim = layer.geometry.key_dim;
+  std::vector<double> key = moments.key.mean(), query = moments.query.mean();
+  check_not_zero(key, dim, "the keys of a block are all the same", index, head);
+  check_not_zero(query, dim, "the queries are zero", index, head);
+  if (config.knows_rope) {
+    layer.rope.average(config.n_positions, key.data());
+    layer.rope.average(config.n_positions, query.data());
+  }
+  key = regularised(key, dim);
+  query = regularised(query, dim);
+  append(key_basis(key, query, dim), to.key_transform);
+  append(query, to.query_moment);
+}
+
+void solve_values(const CalibratorConfig& config, uint32_t index, uint32_t head, const HeadMoments& moments,
+                  HeadMatrices& to) {
+  if (config.value_basis == ValueBasis::kHadamard) return;
+  const uint32_t dim = config.layers[index].geometry.value_dim;
+  const std::vector<double> value = moments.value.mean();
+  check_not_zero(value, dim, "the values are zero", index, head);
+  append(value_basis(regularised(value, dim), dim), to.value_transform);
+}
+
+Provenance provenance_of(const CalibratorConfig& config, CalibrationSource source, uint64_t n_tokens,
+                         uint64_t end_position) {
+  Provenance p = config.provenance;
+  p.source = source;
+  p.knows_rope = config.knows_rope;
+  p.n_tokens = n_tokens;
+  p.n_positions = config.n_positions;
+  p.end_position = end_position;
+  p.objective = config.value_basis == ValueBasis::kHadamard ? "k: |q (k' - k)|^2, shaped, p = 1/4"
+                                                            : "k: |q (k' - k)|^2, shaped, p = 1/4; v: |v' - v|^2";
+  return p;
+}
+
 void Calibrator::check_enough(uint32_t index, const std::vector<HeadMoments>& heads) const {
   const uint64_t wanted = std::max(kBlockTokens, config_.layers[index].geometry.key_dim), got = heads[0].key.n_rows();
   if (moments_[index]->end_position() == 0)
@@ -77,46 +125,35 @@ void Calibrator::check_enough(uint32_t index, const std::vector<HeadMoments>& he
         "layer %u: %llu keys count, wanted at least %llu: of blocks of %u consecutive tokens, without the first "
         "%llu of a sequence (n_sink)",
         index, number(got), number(wanted), kBlockTokens, number(config_.n_sink));
-  const uint64_t end = moments_[index]->end_position();
-  if (!config_.knows_rope && end < config_.n_positions)
-    throw Error(
-        Status::kState,
-        "layer %u: %llu positions are to be served and tokens come from the first %llu: without rope_frequencies "
-        "their statistics do not hold beyond; give frequencies, feed later positions or lower n_positions",
-        index, number(config_.n_positions), number(end));
+  check_positions(config_, index, moments_[index]->end_position());
 }
 
-LayerMatrices Calibrator::solve(uint32_t index) const {
-  const CalibratorLayer& layer = config_.layers[index];
-  LayerMatrices matrices{layer.geometry, {}, {}, {}};
+LayerMatrices Calibrator::solve(uint32_t index, uint64_t& n_tokens) const {
+  LayerMatrices matrices{config_.layers[index].geometry, {}, {}, {}};
   if (!packs(index)) return matrices;
   const std::vector<HeadMoments> heads = moments_[index]->heads();
   check_enough(index, heads);
-  const uint32_t key_dim = layer.geometry.key_dim, value_dim = layer.geometry.value_dim;
+  n_tokens = std::min(n_tokens, heads[0].key.n_rows());
+  HeadMatrices all;  // of one head after the other
   for (uint32_t h = 0; h < heads.size(); ++h) {
-    std::vector<double> key = heads[h].key.mean(), query = heads[h].query.mean();
-    check_not_zero(key, key_dim, "the keys of a block are all the same", index, h);
-    check_not_zero(query, key_dim, "the queries are zero", index, h);
-    if (config_.knows_rope) {
-      layer.rope.average(config_.n_positions, key.data());
-      layer.rope.average(config_.n_positions, query.data());
-    }
-    key = regularised(key, key_dim);
-    query = regularised(query, key_dim);
-    append(key_basis(key, query, key_dim), matrices.key_transform);
-    append(query, matrices.query_moment);
-    if (config_.value_basis == ValueBasis::kHadamard) continue;
-    const std::vector<double> value = heads[h].value.mean();
-    check_not_zero(value, value_dim, "the values are zero", index, h);
-    append(value_basis(regularised(value, value_dim), value_dim), matrices.value_transform);
+    solve_keys(config_, index, h, heads[h], all);
+    solve_values(config_, index, h, heads[h], all);
   }
+  matrices.key_transform = std::move(all.key_transform);
+  matrices.query_moment = std::move(all.query_moment);
+  matrices.value_transform = std::move(all.value_transform);
   return matrices;
 }
 
 Calibration Calibrator::finish() const {
   std::vector<LayerMatrices> layers;
-  for (uint32_t l = 0; l < n_layers(); ++l) layers.push_back(solve(l));
-  return Calibration::from_matrices(layers);
+  uint64_t n_tokens = UINT64_MAX, end = 0;
+  for (uint32_t l = 0; l < n_layers(); ++l) {
+    layers.push_back(solve(l, n_tokens));
+    if (packs(l)) end = std::max(end, moments_[l]->end_position());
+  }
+  if (n_tokens == UINT64_MAX) n_tokens = 0;
+  return Calibration::from_matrices(layers, provenance_of(config_, CalibrationSource::kCalibrator, n_tokens, end));
 }
 
 }  // namespace oscar

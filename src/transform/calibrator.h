@@ -26,7 +26,22 @@ struct CalibratorConfig {
   uint64_t n_positions;  // positions 0 .. n_positions - 1 will be served
   uint64_t n_sink;
   ValueBasis value_basis;
+  Provenance provenance = {};  // the profile and the caller's words; the rest is filled in
 };
+
+// What one head's moments lead to; empty: data-free. Both throw Error (INVALID), naming layer and head, where they are
+// degenerate.
+struct HeadMatrices {
+  std::vector<float> key_transform, query_moment, value_transform;
+};
+void solve_keys(const CalibratorConfig& config, uint32_t layer, uint32_t head, const HeadMoments& moments,
+                HeadMatrices& to);
+void solve_values(const CalibratorConfig& config, uint32_t layer, uint32_t head, const HeadMoments& moments,
+                  HeadMatrices& to);  // nothing where values stay in the Hadamard basis
+// Throws Error (STATE) where positions are to be served that nothing is known of.
+void check_positions(const CalibratorConfig& config, uint32_t layer, uint64_t end_position);
+Provenance provenance_of(const CalibratorConfig& config, CalibrationSource source, uint64_t n_tokens,
+                         uint64_t end_position);
 
 // n tokens of one sequence at the positions from `first_position` on, with positions applied.
 struct FedTokens {
@@ -51,7 +66,7 @@ class Calibrator {
 
  private:
   void check_enough(uint32_t layer, const std::vector<HeadMoments>& heads) const;
-  LayerMatrices solve(uint32_t layer) const;
+  LayerMatrices solve(uint32_t layer, uint64_t& n_tokens) const;
   bool packs(uint32_t layer) const { return moments_[layer] != nullptr; }
 
   CalibratorConfig config_;

@@ -252,7 +252,9 @@ Calibration import_oscar(const OscarFiles& files, std::span<const LayerGeometry>
     read(*value, "value file", [&](LayerMatrices& to, const RotationFile::Layer& from) {
       to.value_transform = value->read(from, to.geometry.n_kv_heads, to.geometry.value_dim);
     });
-  return Calibration::from_matrices(matrices);
+  Provenance provenance;
+  provenance.source = CalibrationSource::kImported;
+  return Calibration::from_matrices(matrices, provenance);
 }
 
 }  // namespace oscar

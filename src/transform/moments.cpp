@@ -21,6 +21,11 @@ void SecondMoment::add(const double* rows, uint64_t n) {
   n_rows_ += n;
 }
 
+void SecondMoment::subtract(const SecondMoment& part) {
+  for (size_t i = 0; i < sum_.size(); ++i) sum_[i] -= part.sum_[i];
+  n_rows_ -= part.n_rows_;
+}
+
 std::vector<double> SecondMoment::mean() const {
   std::vector<double> full(sum_.size());
   for (uint64_t i = 0; i < dim_; ++i)
@@ -32,37 +37,41 @@ std::vector<double> SecondMoment::mean() const {
 LayerMoments::LayerMoments(const LayerGeometry& geometry, const Rope& rope, uint64_t n_sink)
     : geometry_(geometry), rope_(rope), n_sink_(n_sink),
       open_keys_(uint64_t{geometry.n_kv_heads} * kBlockTokens * geometry.key_dim) {
+  heads_.reserve(geometry.n_kv_heads);
   for (uint32_t h = 0; h < geometry.n_kv_heads; ++h)
     heads_.push_back(
         {SecondMoment(geometry.key_dim), SecondMoment(geometry.key_dim), SecondMoment(geometry.value_dim)});
 }
 
-void LayerMoments::add_queries(uint64_t first_position, uint64_t n, uint32_t group, const Rope& rope,
-                               const RowLoader& q) {
-  const uint32_t dim = geometry_.key_dim;
+void add_query_rows(uint64_t first_position, uint64_t n, uint32_t n_kv_heads, uint32_t group, const Rope& rope,
+                    const RowLoader& q, uint64_t n_skipped, const MomentOfHead& at) {
+  const uint32_t dim = rope.dim();
   std::vector<double> rows(kChunk * dim), cos_sin(kChunk * dim);
   std::vector<float> loaded(dim);
-  const uint64_t skipped = first_position < n_sink_ ? std::min(n, n_sink_ - first_position) : 0;
+  const uint64_t skipped = first_position < n_skipped ? std::min(n, n_skipped - first_position) : 0;
   for (uint64_t first = skipped; first < n; first += kChunk) {
     const uint64_t count = std::min(kChunk, n - first);
     for (uint64_t i = 0; i < count; ++i)
       rope.phases(static_cast<double>(first_position + first + i), &cos_sin[i * dim]);
-    for (uint32_t head = 0; head < geometry_.n_kv_heads * group; ++head) {
+    for (uint32_t head = 0; head < n_kv_heads * group; ++head) {
       for (uint64_t i = 0; i < count; ++i) {
         q(first + i, head, loaded.data());
         std::copy(loaded.begin(), loaded.end(), &rows[i * dim]);
         rope.undo(&cos_sin[i * dim], &rows[i * dim]);
       }
-      heads_[head / group].query.add(rows.data(), count);
+      at(head / group).add(rows.data(), count);
     }
   }
 }
 
+void LayerMoments::add_queries(uint64_t first_position, uint64_t n, uint32_t group, const Rope& rope,
+                               const RowLoader& q) {
+  add_query_rows(first_position, n, geometry_.n_kv_heads, group, rope, q, n_sink_,
+                 [this](uint32_t head) -> SecondMoment& { return heads_[head].query; });
+}
+
 void LayerMoments::add_tokens(uint64_t first_position, uint64_t n, const RowLoader& k, const RowLoader& v) {
-  if (first_position != next_position_) {
-    add_open_block(heads_);
-    n_open_ = 0;
-  }
+  if (first_position != next_position_) end_sequence();
   const uint32_t key_dim = geometry_.key_dim, value_dim = geometry_.value_dim;
   std::vector<float> loaded(value_dim);
   std::vector<double> values(kChunk * value_dim);
@@ -86,6 +95,18 @@ void LayerMoments::add_tokens(uint64_t first_position, uint64_t n, const RowLoad
     n_open_ = 0;
     next_position_ = first_position + n;
   }
+}
+
+void LayerMoments::end_sequence() {
+  add_open_block(heads_);
+  n_open_ = 0;
+}
+
+uint64_t LayerMoments::heap_bytes(const LayerGeometry& g) {
+  const uint64_t key = uint64_t{g.key_dim} * g.key_dim, value = uint64_t{g.value_dim} * g.value_dim;
+  return g.n_kv_heads * (sizeof(HeadMoments) + (2 * key + value) * sizeof(double) +
+                         uint64_t{kBlockTokens} * g.key_dim * sizeof(float)) +
+         Rope::heap_bytes(g.key_dim);
 }
 
 void LayerMoments::add_open_block(std::vector<HeadMoments>& heads) const {

@@ -19,6 +19,8 @@ class SecondMoment {
   explicit SecondMoment(uint32_t dim) : dim_(dim), sum_(uint64_t{dim} * dim, 0.0) {}
   // rows [n][dim]
   void add(const double* rows, uint64_t n);
+  // Takes back what was added to `part`, whose rows were added here too.
+  void subtract(const SecondMoment& part);
   uint64_t n_rows() const { return n_rows_; }
   // E[x^T x], [dim][dim], both triangles; of at least one row.
   std::vector<double> mean() const;
@@ -35,6 +37,12 @@ struct HeadMoments {
   SecondMoment value;
 };
 
+// Adds queries, turned back by their positions, to the moment of their KV head; q has `group` heads for each. The first
+// n_skipped positions do not count. at(head): a SecondMoment &.
+using MomentOfHead = std::function<SecondMoment&(uint32_t head)>;
+void add_query_rows(uint64_t first_position, uint64_t n, uint32_t n_kv_heads, uint32_t group, const Rope& rope,
+                    const RowLoader& q, uint64_t n_skipped, const MomentOfHead& at);
+
 class LayerMoments {
  public:
   // The first n_sink tokens of a sequence stay exact in a cache and are not counted.
@@ -44,6 +52,8 @@ class LayerMoments {
   void add_queries(uint64_t first_position, uint64_t n, uint32_t group, const Rope& rope, const RowLoader& q);
   // A run that does not start where the last one ended is another sequence: its blocks begin anew.
   void add_tokens(uint64_t first_position, uint64_t n, const RowLoader& k, const RowLoader& v);
+  // What comes next is another sequence, wherever it starts.
+  void end_sequence();
 
   // Moments of all that was added; a block that the end of its sequence cut short counts where it has at least
   // kLeastOpenTokens, as it would at the start of another sequence.
@@ -53,6 +63,8 @@ class LayerMoments {
   uint64_t end_position() const { return end_position_; }
 
   static constexpr uint32_t kLeastOpenTokens = 64;
+  // Memory of the vectors.
+  static uint64_t heap_bytes(const LayerGeometry& geometry);
 
  private:
   void add_open_block(std::vector<HeadMoments>& heads) const;

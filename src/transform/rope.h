@@ -32,6 +32,9 @@ class Rope {
   // mean of exp(i p (f_j - f_k)) and E[z_j z_k] by that of exp(i p (f_j + f_k)), which are geometric sums.
   void average(uint64_t n_positions, double* moment) const;
 
+  // Memory of the vector.
+  static uint64_t heap_bytes(uint32_t dim) { return dim / 2 * sizeof(Pair); }
+
   uint32_t dim() const { return 2 * static_cast<uint32_t>(pairs_.size()); }
 
  private:

@@ -31,7 +31,7 @@ struct Slice {
 struct DecodeLaunch {
   std::vector<Slice> slices;
   uint32_t first_head, n_heads, member, group;
-  uint32_t n_split;  // CTAs at most. Odd numbers: the kernel for few segments, two CTAs an SM; even: the one for many
+  uint32_t n_split;  // CTAs at most. Odd numbers: the kernel for few segments; even: the one for many
   bool invariant;
   cuda::Dtype dtype;
 };
@@ -79,11 +79,13 @@ class DecodeCase {
                    n_segments = static_cast<uint32_t>(works.size()) * launch.n_heads;
     const uint64_t n_chunks = cuda::chunk_limit(n_items, n_segments);
     std::vector<cuda::CtaStart> starts(n_ctas);
+    std::vector<cuda::SegmentCtas> segments(n_segments);
+    const cuda::PlanCosts costs{1, launch.n_split / 2 % 2 ? 1000u : 0u};  // segments to themselves, or an even split
     const uint32_t n_split = std::min(launch.n_split, n_ctas), n_works = static_cast<uint32_t>(works.size());
     if (!(launch.invariant ? cuda::plan_step_invariant(works.data(), n_works, spans_of_launch.data(), launch.n_heads,
                                                        n_split, n_chunks, starts.data())
-                           : cuda::plan_step(works.data(), n_works, spans_of_launch.data(), launch.n_heads, n_split, 1,
-                                             starts.data())))
+                           : cuda::plan_step(works.data(), n_works, spans_of_launch.data(), launch.n_heads, n_split,
+                                             costs, starts.data(), segments.data())))
       std::abort();
     for (uint32_t c = n_split; c < n_ctas; ++c) starts[c] = starts[0];  // idle: c >= n_active
     const uint64_t element = launch.dtype == cuda::Dtype::kF32 ? 4 : 2;
@@ -93,6 +95,7 @@ class DecodeCase {
     DeviceBuffer<cuda::SpanEntry> spans(spans_of_launch);
     DeviceBuffer<cuda::SequenceWork> sequences(works);
     DeviceBuffer<cuda::CtaStart> device_starts(starts);
+    DeviceBuffer<cuda::SegmentCtas> device_segments(segments);
     DeviceBuffer<float> device_lse(n_rows_ * n_q_heads()), sinks(sinks_), query_matrix(query_matrix_),
         value_matrix(value_matrix_), mapped(uint64_t{n_rows_} * n_q_heads() * dk);
     DeviceBuffer<uint8_t> workspace(cuda::attend_workspace_bytes(shape, n_multiprocessors, n_segments, n_chunks));
@@ -107,6 +110,7 @@ class DecodeCase {
     a.spans = spans.get();
     a.sequences = sequences.get();
     a.starts = device_starts.get();
+    a.segments = device_segments.get();
     a.q.data = q.get() + uint64_t{first_q} * (dk + 8) * q_element();
     a.out.data = device_out.get() + uint64_t{first_q} * dv * element;
     a.lse = device_lse.get() + first_q;

@@ -49,7 +49,7 @@ PrefillGeometry random_step(Random& random, uint64_t seed) {
   for (uint32_t n = is_long ? 1 : random.between(1, 4); n > 0; --n) {
     Geometry s = common;
     const Geometry other = random_geometry(random);
-    s.n_blocks = without_blocks ? 0 : random.chance(0.1) ? random.between(4, 9) : other.n_blocks;
+    s.n_blocks = without_blocks ? 0 : random.chance(0.1) ? random.between(4, is_wide ? 20 : 9) : other.n_blocks;
     s.n_sinks = other.n_sinks;
     s.n_recent = other.n_recent;
     const uint32_t most = std::max(1u, most_rows / s.group);

@@ -252,7 +252,7 @@ struct StepScene {
     const uint64_t old = plan.n_recent + random.below(kBlockTokens), sure_end = e.base + e.n_sure();
     uint64_t packed_end = e.base > old + c().n_sink ? e.base - old : c().n_sink;
     if (c().exact) packed_end = 0;
-    p.sequence.packed_end = p.packed_end = packed_end;
+    p.sequence.packed_end = p.sequence.exact_from = p.packed_end = packed_end;
     p.sequence.kept_from = keep_from(e.base);
     p.sequence.side = random.below(2);
     p.persist_from = e.base;
@@ -263,7 +263,7 @@ struct StepScene {
     p.n_blocks = static_cast<uint32_t>(n_packed - n_gone);
     p.packed_end += n_packed * kBlockTokens;
     p.persist_from = std::max(e.base, c().exact ? kept : p.packed_end);
-    p.uses_scratch = p.persist_from > e.base;
+    p.uses_scratch = p.ages = p.persist_from > e.base;
     return p;
   }
 

@@ -46,8 +46,9 @@ def calibrated(qkv, n_positions=2048, **options):
 
 def matrices(calibration, n_layers=1):
     """[n_layers, 3, n_kv_heads, 64, 64] of a saved calibration: F, the query moment and F_v of every layer."""
-    values = np.frombuffer(calibration.save()[32 + 24 * n_layers : -8], np.float32)
-    return values.reshape(n_layers, 3, 2, 64, 64).copy()
+    header = -(-(32 + 304 + n_layers * (12 + 2 * 4)) // 8) * 8
+    values = np.frombuffer(calibration.save()[header:-8], np.float32)
+    return values.reshape(n_layers, 2, 3, 64, 64).swapaxes(1, 2).copy()
 
 
 def error_of(calibration, q, k, v):

@@ -10,6 +10,7 @@
 #include "format/checksum.h"
 #include "format/error.h"
 #include "pack_case.h"
+#include "transform/calibration_build.h"
 
 using namespace oscar;
 using namespace oscar::test;
@@ -107,6 +108,59 @@ TEST_CASE("a calibration survives saving and loading, derived matrices included,
   }
   for (const Calibration& a : all)
     for (const Calibration& b : all) CHECK((a.fingerprint() == b.fingerprint()) == (&a == &b));
+}
+
+TEST_CASE("heads of one layer may be of different kinds, and keep their fingerprints in files and slices") {
+  std::mt19937_64 random(305);
+  const LayerMatrices full = random_matrices({1, 64, 80}, true, random);
+  const MapKind free = MapKind::kHadamard, dense = MapKind::kDense;
+  const float *key = full.key_transform.data(), *moment = full.query_moment.data(),
+              *value = full.value_transform.data();
+  const LayerSource layers[] = {{{3, 64, 80},
+                                 {{dense, dense, key, moment, value},
+                                  {free, free, nullptr, nullptr, nullptr},
+                                  {free, dense, nullptr, moment, value}}},
+                                {{1, 64, 80}, {{dense, free, key, moment, nullptr}}}};
+  Provenance provenance;
+  provenance.source = CalibrationSource::kCache;
+  provenance.knows_rope = true;
+  provenance.n_tokens = 300;
+  provenance.n_positions = 1u << 20;
+  provenance.end_position = 316;
+  provenance.n_refined = 4;
+  provenance.refined_key_bits = 3;
+  provenance.refined_value_bits = 2;
+  provenance.objective = std::string(63, 'o');
+  provenance.model = "a model";
+  provenance.note = std::string(127, 'n');
+  const Calibration c = CalibrationBuilder::build(layers, provenance, Status::kInvalid);
+  CHECK_FALSE(c.is_data_free());
+  CHECK(c.is_data_free(0, 1));
+  CHECK_FALSE(c.is_data_free(0, 2));
+  CHECK(c.is_shaped(0));
+  CHECK_FALSE(c.is_shaped(0, 1));
+  CHECK(c.is_shaped(0, 2));
+  CHECK(c.bytes() <= Calibration::most_bytes(c.layers()));
+
+  const Calibration loaded = Calibration::deserialize(c.serialize());
+  check_same(c, loaded);
+  CHECK(loaded.provenance() == provenance);
+  CHECK(loaded.bytes() == c.bytes());
+
+  const CalibrationPart parts[] = {{1, 0, 1}, {0, 1, 2}, {0, 0, 1}};
+  const Calibration slice = c.slice(parts);
+  REQUIRE(slice.layers().size() == 3);
+  CHECK(slice.layers()[1] == LayerGeometry{2, 64, 80});
+  CHECK(slice.provenance() == provenance);
+  CHECK(slice.fingerprint(0, 0) == c.fingerprint(1, 0));
+  CHECK(slice.fingerprint(1, 0) == c.fingerprint(0, 1));
+  CHECK(slice.fingerprint(1, 1) == c.fingerprint(0, 2));
+  CHECK(same_map(slice.head(2, 0).query, c.head(0, 0).query));
+  CHECK(same_matrix(slice.head(2, 0).metric_ratio, c.head(0, 0).metric_ratio, 64));
+  CHECK(slice.fingerprint() != c.fingerprint());
+  const CalibrationPart both[] = {{0, 0, 3}, {1, 0, 1}};
+  CHECK(c.slice(both).fingerprint() == c.fingerprint());
+  CHECK(c.fingerprint(0, 0) != c.fingerprint(0, 2));
 }
 
 TEST_CASE("a calibration says what it is") {
@@ -232,7 +286,7 @@ TEST_CASE("every single-byte change of a file is refused") {
 
 TEST_CASE("every truncation and every extension of a file is refused") {
   const std::vector<uint8_t> bytes = Calibration::from_matrices(small_matrices()).serialize();
-  for (size_t size = 0; size < bytes.size(); size += size < 200 ? 1 : 61) refused_as_corrupt({bytes.data(), size});
+  for (size_t size = 0; size < bytes.size(); size += size < 500 ? 1 : 61) refused_as_corrupt({bytes.data(), size});
   std::vector<uint8_t> longer = bytes;
   for (int i = 0; i < 20; ++i) {
     longer.push_back(0);
@@ -241,26 +295,42 @@ TEST_CASE("every truncation and every extension of a file is refused") {
 }
 
 TEST_CASE("a file that lies with a right checksum is refused before it costs memory") {
-  // 32 bytes of header, then records {n_kv_heads, key_dim, value_dim, key_kind, value_kind, has_moment}.
+  // 32 bytes of header, 304 of provenance, then layer records {n_kv_heads, key_dim, value_dim} of 12 bytes, then head
+  // records {key_kind, value_kind, has_moment, 0} of 4, then zeros up to a multiple of 8.
   const std::vector<uint8_t> bytes = Calibration::data_free(kSmall).serialize();
+  REQUIRE(bytes.size() == 384 + 8);
   CHECK_NOTHROW(Calibration::deserialize(resealed(bytes)));
   for (const uint32_t lie : {0u, 1u, 3u, 4097u, 0x7fffffffu, 0xffffffffu}) {
-    refused_as_corrupt(with(bytes, 8, lie == 1 ? 2u : lie));               // version
-    refused_as_corrupt(with(bytes, 12, lie));                              // header bytes
-    refused_as_corrupt(with(bytes, 16, lie));                              // layers
-    refused_as_corrupt(with(bytes, 20, lie | 4u));                         // reserved
-    refused_as_corrupt(with(bytes, 24, uint64_t{lie}));                    // file bytes
-    refused_as_corrupt(with(bytes, 32, lie == 1 || lie == 3 ? 0u : lie));  // heads
-    refused_as_corrupt(with(bytes, 36, lie));                              // key_dim
-    refused_as_corrupt(with(bytes, 40, lie));                              // value_dim
-    refused_as_corrupt(with(bytes, 44, lie | 2u));                         // a dense key transform that is not there
-    refused_as_corrupt(with(bytes, 48, lie | 2u));
-    refused_as_corrupt(with(bytes, 52, lie | 1u));  // a moment that is not there
+    refused_as_corrupt(with(bytes, 8, lie));                                // version
+    refused_as_corrupt(with(bytes, 12, lie));                               // header bytes
+    refused_as_corrupt(with(bytes, 16, lie));                               // layers
+    refused_as_corrupt(with(bytes, 20, lie));                               // heads of all layers
+    refused_as_corrupt(with(bytes, 24, uint64_t{lie}));                     // file bytes
+    refused_as_corrupt(with(bytes, 32, lie | 6u));                          // source
+    refused_as_corrupt(with(bytes, 36, lie | 2u));                          // knows_rope
+    refused_as_corrupt(with(bytes, 76, lie | 1u));                          // reserved
+    refused_as_corrupt(with(bytes, 336, lie == 1 || lie == 3 ? 0u : lie));  // heads of a layer
+    refused_as_corrupt(with(bytes, 340, lie));                              // key_dim
+    refused_as_corrupt(with(bytes, 344, lie));                              // value_dim
+    refused_as_corrupt(with(bytes, 360, static_cast<uint8_t>(lie | 2u)));   // a dense key transform that is not there
+    refused_as_corrupt(with(bytes, 361, static_cast<uint8_t>(lie | 2u)));   // of values
+    refused_as_corrupt(with(bytes, 362, static_cast<uint8_t>(lie | 1u)));   // a moment that is not there
+    refused_as_corrupt(with(bytes, 363, static_cast<uint8_t>(lie | 1u)));   // reserved
+    refused_as_corrupt(with(bytes, 380, static_cast<uint8_t>(lie | 1u)));   // padding
   }
+  for (const size_t text : {80u, 144u, 208u}) {
+    std::vector<uint8_t> unending = bytes;
+    std::fill_n(unending.begin() + static_cast<std::ptrdiff_t>(text), text == 208 ? 128 : 64, uint8_t{'x'});
+    refused_as_corrupt(resealed(unending));
+    refused_as_corrupt(with(bytes, text + 5, uint8_t{'x'}));  // something after the end
+  }
+  const auto [status, words] = thrown_by([&] { Calibration::deserialize(with(bytes, 8, 1u)); });
+  CHECK(status == static_cast<int32_t>(Status::kCorrupt));
+  CHECK(words.find("calibrate again") != std::string::npos);
   std::mt19937_64 random(303);
   const LayerMatrices one = random_matrices({1, 64, 64}, true, random);
   const std::vector<uint8_t> full = Calibration::from_matrices({&one, 1}).serialize();
-  const size_t key = 32 + 24, moment = key + 4 * 64 * 64, value = moment + 4 * 64 * 64;
+  const size_t key = 32 + 304 + 12 + 4, moment = key + 4 * 64 * 64, value = moment + 4 * 64 * 64;
   for (const size_t at : {key, moment, value}) {
     refused_as_corrupt(with(full, at + 8, std::numeric_limits<float>::quiet_NaN()));
     refused_as_corrupt(with(full, at, 1e30f));

@@ -12,9 +12,9 @@ for the call, never copied and never converted; torch is never imported.
 """
 
 from .cache import Cache
-from .calibration import Calibration, CalibrationInfo, CalibrationLayer
-from .calibrator import Calibrator, RopePairing, ValueBasis
-from .config import Config, LayerConfig
+from .calibration import Calibration, CalibrationHead, CalibrationInfo, CalibrationLayer
+from .calibrator import Calibrator
+from .config import Config, LayerConfig, SelfCalibration
 from .errors import (
     BackendError,
     CorruptError,
@@ -32,7 +32,17 @@ from .merge import merge
 from .report import Backend, Report, Stats, abi_version, backends, check, version
 from .sequence import Sequence
 from .step import Step
-from .types import DEFAULT, PADDING, Storage, Tensor, Writer
+from .types import (
+    DEFAULT,
+    PADDING,
+    CacheState,
+    CalibrationSource,
+    RopePairing,
+    Storage,
+    Tensor,
+    ValueBasis,
+    Writer,
+)
 
 __version__ = version()
 
@@ -42,9 +52,12 @@ __all__ = [
     "Backend",
     "BackendError",
     "Cache",
+    "CacheState",
     "Calibration",
+    "CalibrationHead",
     "CalibrationInfo",
     "CalibrationLayer",
+    "CalibrationSource",
     "Calibrator",
     "Config",
     "CorruptError",
@@ -58,6 +71,7 @@ __all__ = [
     "NotFoundError",
     "Report",
     "RopePairing",
+    "SelfCalibration",
     "Sequence",
     "StateError",
     "Stats",

@@ -9,6 +9,7 @@ from typing import Any, Union
 import numpy
 
 from . import _oscar
+from .calibration import Calibration
 from .config import Config, RawConfig
 from .errors import InvalidError
 from .report import Stats
@@ -45,13 +46,14 @@ class Cache:
         BackendError: OSCAR_BACKEND names none that can run here.
     """
 
-    __slots__ = ("_handle", "_output_shapes", "_key_value_dims", "_closed", "__weakref__")
+    __slots__ = ("_handle", "_output_shapes", "_key_value_dims", "_stream", "_closed", "__weakref__")
 
     def __init__(self, config: Config) -> None:
         raw = RawConfig(config)
         self._closed = False
         self._output_shapes: list[tuple[int, int]] = []
-        self._handle = _oscar.oscar_cache_create(raw.struct)
+        self._stream: Any = None
+        self._handle = _oscar.cache_create(raw.struct, *raw.self_calibrate)
         layers = [config.layer(i) for i in range(config.n_layers)]
         self._output_shapes = [(layer.n_q_heads, layer.value_dim) for layer in layers]
         self._key_value_dims = [(layer.key_dim, layer.value_dim) for layer in layers]
@@ -101,6 +103,7 @@ class Cache:
         raw = [self._entry(entry) for entry in entries]
         address = _stream_address(stream)
         number = _oscar.step_begin(self._handle, raw, replay, address)
+        self._stream = stream  # forks, reads and the step's end use it: it must live on
         return Step(self, number, sum(n_new for _, n_new, _ in raw), address)
 
     def _entry(self, entry: Any) -> tuple[int, int, int]:
@@ -119,6 +122,20 @@ class Cache:
         """What the cache holds now."""
         raw = _oscar.oscar_cache_stats_get(self._handle)
         return Stats(**{name: getattr(raw, name) for name in Stats.__dataclass_fields__})
+
+    def freeze(self) -> Calibration:
+        """Ends the collecting of a cache with ``self_calibrate``: solves for transforms, keeps those that are better than
+        the data-free ones on tokens that were held out, packs what has aged. From then on this is a cache like any other,
+        with the same sequences. May take seconds.
+
+        Returns:
+            The calibration that the cache now uses, which can be saved.
+
+        Raises:
+            StateError: there is nothing to freeze, a step is open, or there are too few tokens: a sequence of
+                ``n_sink`` + 192 has enough for a ``key_dim`` of up to 128. Nothing has changed.
+        """
+        return Calibration(_oscar.oscar_cache_freeze(self._handle))
 
     def capacity(self) -> int:
         """How many tokens a new sequence could be given now before a step is refused with NoSpaceError."""

@@ -58,16 +58,52 @@ def _size(given: int | None, matrix: Any, dimension: int, name: str) -> int:
 
 @dataclass(frozen=True)
 class CalibrationInfo:
-    """What a calibration is."""
+    """What a calibration is. From ``source`` on: as its file remembers it."""
 
     n_layers: int
     #: Memory of the object.
     bytes: int
-    #: Of the contents: equal contents, equal fingerprints.
+    #: Of the transforms: equal ones, equal fingerprints.
     fingerprint: int
     is_data_free: bool
-    #: Every layer has query moments.
+    #: Every KV head has a query moment.
     is_shaped: bool
+    #: KV heads of all layers.
+    n_heads: int
+    #: Of these, with Hadamard transforms and plain rounding.
+    n_data_free_heads: int
+    #: An :class:`oscar.CalibrationSource`.
+    source: int
+    #: Moments are averaged over the positions to be served.
+    knows_rope: bool
+    #: Whose keys counted, in the layer with the fewest.
+    n_tokens: int
+    #: Positions 0 to n_positions - 1 are to be served.
+    n_positions: int
+    #: Tokens came from the positions before this one.
+    end_position: int
+    #: The profile it was made for, of the first layer that packs.
+    n_refined: int
+    refined_key_bits: int
+    refined_value_bits: int
+    #: What the transforms minimise.
+    objective: str
+    #: The caller's words.
+    model: str
+    note: str
+
+
+@dataclass(frozen=True)
+class CalibrationHead:
+    """One KV head of a calibration."""
+
+    is_data_free: bool
+    #: It has a query moment.
+    is_shaped: bool
+    #: Its value transform is a matrix.
+    has_own_values: bool
+    #: Of its transforms, wherever the head stands: for comparing ranks and files.
+    fingerprint: int
 
 
 class Calibration:
@@ -77,7 +113,7 @@ class Calibration:
 
     def __init__(self, handle: Any) -> None:
         if not isinstance(handle, _oscar.oscar_calibration):
-            raise TypeError("make a Calibration by data_free, identity, from_layers, load or import_torch")
+            raise TypeError("make a Calibration by data_free, identity, from_layers, load, import_torch or slice")
         self._handle = handle
 
     @classmethod
@@ -158,7 +194,7 @@ class Calibration:
         return data
 
     def info(self) -> CalibrationInfo:
-        """Size, kind and fingerprint."""
+        """Size, kind, fingerprint and origin."""
         raw = _oscar.oscar_calibration_info_get(self._handle)
         return CalibrationInfo(
             n_layers=raw.n_layers,
@@ -166,7 +202,45 @@ class Calibration:
             fingerprint=raw.fingerprint,
             is_data_free=bool(raw.is_data_free),
             is_shaped=bool(raw.is_shaped),
+            n_heads=raw.n_heads,
+            n_data_free_heads=raw.n_data_free_heads,
+            source=raw.source,
+            knows_rope=bool(raw.knows_rope),
+            n_tokens=raw.n_tokens,
+            n_positions=raw.n_positions,
+            end_position=raw.end_position,
+            n_refined=raw.n_refined,
+            refined_key_bits=raw.refined_key_bits,
+            refined_value_bits=raw.refined_value_bits,
+            objective=raw.objective,
+            model=raw.model,
+            note=raw.note,
         )
+
+    def head(self, layer: int, kv_head: int) -> CalibrationHead:
+        """What one KV head is.
+
+        Raises:
+            InvalidError: there is no such head.
+        """
+        raw = _oscar.oscar_calibration_head_get(self._handle, layer, kv_head)
+        return CalibrationHead(
+            is_data_free=bool(raw.is_data_free),
+            is_shaped=bool(raw.is_shaped),
+            has_own_values=bool(raw.has_own_values),
+            fingerprint=raw.fingerprint,
+        )
+
+    def slice(self, parts: Sequence[tuple[int, int, int]]) -> Calibration:
+        """The calibration of some layers and KV heads, e.g. of one rank under tensor or pipeline parallelism.
+
+        Args:
+            parts: ``(layer, first_kv_head, n_kv_heads)`` for every layer of the slice.
+
+        Raises:
+            InvalidError: a part that is not there, or none.
+        """
+        return Calibration(_oscar.oscar_calibration_slice(self._handle, list(parts)))
 
     def __repr__(self) -> str:
         return f"<oscar.Calibration {self.info().fingerprint:016x}>"

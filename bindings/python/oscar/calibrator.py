@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import threading
 
 from . import _oscar
 from .calibration import Calibration
 from .config import Config, RawConfig
-from .types import Tensor
-
-
-class RopePairing(enum.IntEnum):
-    """Which elements RoPE turns together, of the first ``2 * n_pairs`` of a head; the others do not turn."""
-
-    #: ``x[i]`` with ``x[i + n_pairs]``: Hugging Face's rotate_half, NeoX.
-    HALF = _oscar.OSCAR_ROPE_HALF
-    #: ``x[2 * i]`` with ``x[2 * i + 1]``: GPT-J; llama.cpp's order of Llama's heads.
-    INTERLEAVED = _oscar.OSCAR_ROPE_INTERLEAVED
-
-
-class ValueBasis(enum.IntEnum):
-    """In which basis values are stored."""
-
-    #: A transform for the values of every KV head.
-    BALANCED = _oscar.OSCAR_VALUE_BASIS_BALANCED
-    #: As without calibration: fewer bytes, a faster map, somewhat larger errors.
-    HADAMARD = _oscar.OSCAR_VALUE_BASIS_HADAMARD
+from .types import RopePairing, Tensor, ValueBasis
 
 
 class Calibrator:
@@ -43,6 +24,8 @@ class Calibrator:
         rope_pairing: a :class:`RopePairing`.
         n_positions: positions 0 to ``n_positions - 1`` will be served; 0: ``config.max_tokens``.
         value_basis: a :class:`ValueBasis`.
+        model: whose tensors these are, for the file: at most 63 bytes.
+        note: anything else worth remembering, at most 127 bytes.
 
     May be used from several threads, which wait for one another.
 
@@ -60,9 +43,13 @@ class Calibrator:
         *,
         n_positions: int = 0,
         value_basis: int = ValueBasis.BALANCED,
+        model: str | None = None,
+        note: str | None = None,
     ) -> None:
         raw = RawConfig(config)
-        self._handle = _oscar.calibrator_create(raw.struct, rope_pairing, value_basis, n_positions, rope_frequencies)
+        self._handle = _oscar.calibrator_create(
+            raw.struct, rope_pairing, value_basis, n_positions, rope_frequencies, model, note
+        )
         self._lock = threading.Lock()
 
     def feed(

@@ -9,7 +9,7 @@ from typing import Any
 from . import _oscar
 from .calibration import Calibration
 from .errors import InvalidError
-from .types import DEFAULT
+from .types import DEFAULT, RopePairing, Tensor, ValueBasis
 
 
 @dataclass
@@ -30,6 +30,22 @@ class LayerConfig:
     refined_key_bits: int = DEFAULT
     refined_value_bits: int = DEFAULT
     kv_source: int = DEFAULT
+
+
+@dataclass(eq=False)
+class SelfCalibration:
+    """How a cache is to calibrate itself: what an :class:`oscar.Calibrator` must be told.
+
+    Args:
+        rope_frequencies, rope_pairing, n_positions, value_basis, model, note: as for :class:`oscar.Calibrator`.
+    """
+
+    rope_frequencies: Tensor | None = None
+    rope_pairing: int = RopePairing.HALF
+    n_positions: int = 0
+    value_basis: int = ValueBasis.BALANCED
+    model: str | None = None
+    note: str | None = None
 
 
 class Config:
@@ -61,6 +77,8 @@ class Config:
         device: "cpu", "cuda" or "cuda:N": where keys and values lie and attention runs.
         layers: a :class:`LayerConfig` for every layer, or nothing.
         calibration: transforms of the layers; None: data-free.
+        self_calibrate: a :class:`SelfCalibration`: the cache keeps every token exact and gathers statistics until
+            :meth:`oscar.Cache.freeze`; None: it packs from the start. CPU only, and without ``calibration``.
 
     All of these are attributes that may be changed until a cache is created from them.
 
@@ -94,6 +112,7 @@ class Config:
         "device",
         "layers",
         "calibration",
+        "self_calibrate",
     )
 
     profile: str
@@ -120,6 +139,7 @@ class Config:
     device: str
     layers: list[LayerConfig]
     calibration: Calibration | None
+    self_calibrate: SelfCalibration | None
 
     def __init__(
         self,
@@ -148,6 +168,7 @@ class Config:
         device: str = "cpu",
         layers: Sequence[LayerConfig] = (),
         calibration: Calibration | None = None,
+        self_calibrate: SelfCalibration | None = None,
     ) -> None:
         given = locals()
         defaults = _oscar.oscar_cache_config_init(profile)
@@ -155,6 +176,7 @@ class Config:
         self.device = device
         self.layers = list(layers)
         self.calibration = calibration
+        self.self_calibrate = self_calibrate
         for name in _NUMBERS:
             setattr(self, name, getattr(defaults, name) if given[name] is None else given[name])
         if n_layers is None and self.layers:
@@ -168,6 +190,8 @@ class Config:
             shown.append(f"layers={self.layers!r}")
         if self.calibration is not None:
             shown.append(f"calibration={self.calibration!r}")
+        if self.self_calibrate is not None:
+            shown.append(f"self_calibrate={self.self_calibrate!r}")
         return f"Config({self.profile!r}, {', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
@@ -189,7 +213,8 @@ class Config:
         return filled
 
 
-_NUMBERS = tuple(name for name in Config.__slots__ if name not in ("profile", "device", "layers", "calibration"))
+_OBJECTS = ("profile", "device", "layers", "calibration", "self_calibrate")
+_NUMBERS = tuple(name for name in Config.__slots__ if name not in _OBJECTS)
 _LAYER_NUMBERS = tuple(field.name for field in fields(LayerConfig) if field.name != "kv_source")
 
 
@@ -208,15 +233,28 @@ def device_numbers(device: str) -> tuple[int, int]:
 
 
 class RawConfig:
-    """A configuration as the C ABI wants it, with everything that it points to."""
+    """A configuration as the C ABI wants it, with everything that it points to; self_calibrate is a tuple of arguments
+    for the raw calls that take one."""
 
-    __slots__ = ("struct", "_layers", "_calibration")
+    __slots__ = ("struct", "self_calibrate", "_layers", "_calibration")
 
     def __init__(self, config: Config) -> None:
         if not isinstance(config, Config):
             raise TypeError(f"config is a {type(config).__name__}, wanted an oscar.Config")
         if not isinstance(config.calibration, (Calibration, type(None))):
             raise TypeError(f"calibration is a {type(config.calibration).__name__}, wanted an oscar.Calibration")
+        if not isinstance(config.self_calibrate, (SelfCalibration, type(None))):
+            raise TypeError(f"self_calibrate is a {type(config.self_calibrate).__name__}, wanted an oscar.SelfCalibration")
+        given = config.self_calibrate or SelfCalibration()
+        self.self_calibrate = (
+            int(config.self_calibrate is not None),
+            given.rope_pairing,
+            given.value_basis,
+            given.n_positions,
+            given.rope_frequencies,
+            given.model,
+            given.note,
+        )
         self.struct = _oscar.oscar_cache_config_init(config.profile)
         for name in _NUMBERS:
             setattr(self.struct, name, getattr(config, name))

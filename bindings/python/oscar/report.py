@@ -30,6 +30,10 @@ class Report:
     block_bits_per_element: float
     #: Why it is not served, or advice; may be empty.
     reason: str
+    #: Once a collecting cache is frozen; the fields above speak of it while it collects. The same for any other cache.
+    bytes_sequences_frozen: int
+    #: At most: KV heads that stay data-free take less.
+    bytes_fixed_frozen: int
 
 
 def check(config: Config, context: int) -> Report:
@@ -41,7 +45,8 @@ def check(config: Config, context: int) -> Report:
     Raises:
         InvalidError: the configuration is malformed.
     """
-    raw = _oscar.oscar_cache_check(RawConfig(config).struct, context)
+    given = RawConfig(config)
+    raw = _oscar.cache_check(given.struct, *given.self_calibrate, context)
     return Report(
         served=bool(raw.served),
         context=raw.context,
@@ -52,6 +57,8 @@ def check(config: Config, context: int) -> Report:
         bits_per_element=raw.bits_per_element,
         block_bits_per_element=raw.block_bits_per_element,
         reason=raw.reason,
+        bytes_sequences_frozen=raw.bytes_sequences_frozen,
+        bytes_fixed_frozen=raw.bytes_fixed_frozen,
     )
 
 
@@ -61,11 +68,13 @@ class Stats:
 
     n_sequences: int
     n_open_steps: int
+    #: An :class:`oscar.CacheState`.
+    state: int
     #: Accepted tokens of all sequences.
     n_tokens: int
     #: Summed over sequences: the most tokens that any one layer reads from blocks.
     n_packed_tokens: int
-    #: Blocks of 128 tokens in use, over all layer classes; shared ones count once.
+    #: Blocks of 128 tokens in use (reserved, while collecting), over all layer classes; shared ones count once.
     n_blocks: int
     #: Pages of 16 exact rows in use, over all layer classes.
     n_exact_pages: int
@@ -80,6 +89,8 @@ class Stats:
     bytes_free: int
     #: 8 bytes_sequences / elements of n_tokens; 0 without tokens.
     bits_per_element: float
+    #: Part of bytes_fixed: the transforms, and what is gathered while collecting.
+    bytes_calibration: int
 
 
 @dataclass(frozen=True)

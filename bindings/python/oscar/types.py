@@ -29,6 +29,47 @@ class Writer(enum.IntEnum):
     SHAPED = _oscar.OSCAR_WRITER_SHAPED
 
 
+class RopePairing(enum.IntEnum):
+    """Which elements RoPE turns together, of the first ``2 * n_pairs`` of a head; the others do not turn."""
+
+    #: ``x[i]`` with ``x[i + n_pairs]``: Hugging Face's rotate_half, NeoX.
+    HALF = _oscar.OSCAR_ROPE_HALF
+    #: ``x[2 * i]`` with ``x[2 * i + 1]``: GPT-J; llama.cpp's order of Llama's heads.
+    INTERLEAVED = _oscar.OSCAR_ROPE_INTERLEAVED
+
+
+class ValueBasis(enum.IntEnum):
+    """In which basis values are stored."""
+
+    #: A transform for the values of every KV head.
+    BALANCED = _oscar.OSCAR_VALUE_BASIS_BALANCED
+    #: As without calibration: fewer bytes, a faster map, somewhat larger errors.
+    HADAMARD = _oscar.OSCAR_VALUE_BASIS_HADAMARD
+
+
+class CacheState(enum.IntEnum):
+    """What a cache does with tokens that leave the recent window."""
+
+    #: Transforms are fixed, and what ages is packed.
+    FROZEN = _oscar.OSCAR_CACHE_FROZEN
+    #: Every token is exact, and moments are gathered for :meth:`oscar.Cache.freeze`.
+    COLLECTING = _oscar.OSCAR_CACHE_COLLECTING
+
+
+class CalibrationSource(enum.IntEnum):
+    """What made a calibration."""
+
+    MATRICES = _oscar.OSCAR_CALIBRATION_MATRICES
+    DATA_FREE = _oscar.OSCAR_CALIBRATION_DATA_FREE
+    IDENTITY = _oscar.OSCAR_CALIBRATION_IDENTITY
+    #: Published rotations.
+    IMPORTED = _oscar.OSCAR_CALIBRATION_IMPORTED
+    #: :meth:`oscar.Calibrator.finish`.
+    CALIBRATOR = _oscar.OSCAR_CALIBRATION_CALIBRATOR
+    #: :meth:`oscar.Cache.freeze`.
+    CACHE = _oscar.OSCAR_CALIBRATION_CACHE
+
+
 @runtime_checkable
 class SupportsDLPack(Protocol):
     """numpy arrays, torch tensors and the like."""

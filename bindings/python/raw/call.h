@@ -32,10 +32,32 @@ inline oscar_status layer(oscar_cache* cache, oscar_step step, uint32_t layer, c
   return oscar_layer(cache, step, &args, on_stream);
 }
 
+// calibrates 0: the arguments behind it are ignored.
+inline oscar_status cache_create(const oscar_cache_config* config, uint32_t calibrates, uint32_t rope_pairing,
+                                 uint32_t value_basis, uint64_t n_positions, const oscar_tensor* rope_frequencies,
+                                 const char* model, const char* note, oscar_cache** cache_out) {
+  const oscar_calibrator_args args{sizeof args, rope_pairing,      value_basis, 0,
+                                   n_positions, *rope_frequencies, model,       note};
+  oscar_cache_config full = *config;
+  full.self_calibrate = calibrates ? &args : nullptr;
+  return oscar_cache_create(&full, cache_out);
+}
+
+inline oscar_status cache_check(const oscar_cache_config* config, uint32_t calibrates, uint32_t rope_pairing,
+                                uint32_t value_basis, uint64_t n_positions, const oscar_tensor* rope_frequencies,
+                                const char* model, const char* note, uint64_t context, oscar_cache_report* report_out) {
+  const oscar_calibrator_args args{sizeof args, rope_pairing,      value_basis, 0,
+                                   n_positions, *rope_frequencies, model,       note};
+  oscar_cache_config full = *config;
+  full.self_calibrate = calibrates ? &args : nullptr;
+  return oscar_cache_check(&full, context, report_out);
+}
+
 inline oscar_status calibrator_create(const oscar_cache_config* config, uint32_t rope_pairing, uint32_t value_basis,
-                                      uint64_t n_positions, const oscar_tensor* rope_frequencies,
-                                      oscar_calibrator** calibrator_out) {
-  const oscar_calibrator_args args{sizeof args, rope_pairing, value_basis, 0, n_positions, *rope_frequencies};
+                                      uint64_t n_positions, const oscar_tensor* rope_frequencies, const char* model,
+                                      const char* note, oscar_calibrator** calibrator_out) {
+  const oscar_calibrator_args args{sizeof args, rope_pairing,      value_basis, 0,
+                                   n_positions, *rope_frequencies, model,       note};
   return oscar_calibrator_create(config, &args, calibrator_out);
 }
 

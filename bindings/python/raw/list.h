@@ -52,6 +52,25 @@ inline bool indices(PyObject* object, std::vector<uint32_t>* out) {
   return true;
 }
 
+// [(layer, first_kv_head, n_kv_heads), ...]
+inline bool calibration_parts(PyObject* object, std::vector<oscar_calibration_part>* out) {
+  FastSequence list(object, "parts: wanted a sequence of (layer, first_kv_head, n_kv_heads)");
+  if (!list) return false;
+  for (Py_ssize_t i = 0; i < list.size(); ++i) {
+    FastSequence part(list[i], "parts: wanted a sequence of (layer, first_kv_head, n_kv_heads)");
+    if (!part) return false;
+    if (part.size() != 3)
+      return fail(OSCAR_E_INVALID, "parts[%lld] has %lld items, wanted 3", static_cast<long long>(i),
+                  static_cast<long long>(part.size()));
+    oscar_calibration_part raw;
+    if (!as_u32(part[0], "layer", &raw.layer) || !as_u32(part[1], "first_kv_head", &raw.first_kv_head) ||
+        !as_u32(part[2], "n_kv_heads", &raw.n_kv_heads))
+      return false;
+    out->push_back(raw);
+  }
+  return true;
+}
+
 // Bytes of anything with the buffer protocol, borrowed for one call.
 class BytesArg {
  public:

@@ -13,8 +13,9 @@ import oscar
 STRESS = {"n_sink": 4, "n_recent": 32}
 
 
-def cache_config(model, profile, max_tokens, max_step_tokens, calibration=None):
-    """A liboscar cache for one sequence of `model`; without a calibration it is data-free."""
+def cache_config(model, profile, max_tokens, max_step_tokens, calibration=None, collects=False):
+    """A liboscar cache for one sequence of `model`; without a calibration it is data-free, or, where it collects,
+    calibrates itself."""
     geometry = {
         "n_layers": model.n_layers,
         "n_q_heads": model.n_q_heads,
@@ -25,6 +26,7 @@ def cache_config(model, profile, max_tokens, max_step_tokens, calibration=None):
     return oscar.Config(
         profile=profile,
         calibration=calibration,
+        self_calibrate=self_calibration(model) if collects else None,
         **geometry,
         **STRESS,
         max_sequences=1,
@@ -32,6 +34,13 @@ def cache_config(model, profile, max_tokens, max_step_tokens, calibration=None):
         max_step_tokens=max_step_tokens,
         capacity_bytes=2 * bf16_bytes + (64 << 20),  # room to spare: every slab of every layer may be partly empty
     )
+
+
+def self_calibration(model):
+    # snippet: self-calibration
+    frequencies = np.float32(model.rope_frequency)
+    return oscar.SelfCalibration(frequencies, oscar.RopePairing.INTERLEAVED, model="SmolLM2-135M-Instruct")
+    # end snippet
 
 
 class LibraryArm:
@@ -63,6 +72,22 @@ class LibraryArm:
 
     def step(self, n):
         return self._cache.step([(self._sequence, n)])
+
+
+class SelfCalibratingArm(LibraryArm):
+    """Its cache collects: until the sequence has n_collected tokens, all of them are exact. Then it is frozen."""
+
+    def __init__(self, config, n_collected):
+        super().__init__(config)
+        self._n_collected = n_collected
+        self.calibration = None
+
+    def step(self, n):
+        # snippet: freeze
+        if self.calibration is None and self.length >= self._n_collected:
+            self.calibration = self._cache.freeze()
+        # end snippet
+        return super().step(n)
 
 
 def forward(model, arms, tokens):

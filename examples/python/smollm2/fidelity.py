@@ -9,7 +9,8 @@ from .arms import forward
 
 @dataclasses.dataclass
 class Fidelity:
-    """Over the tokens that had compressed tokens to attend to; the first few hundred have none, and do not count."""
+    """Over the tokens that had compressed tokens to attend to in every arm; the first few hundred have none, and do not
+    count."""
 
     n_tokens: int
     kl_mean: float
@@ -45,11 +46,11 @@ def compare(model, tokens, exact, others, step_tokens, progress=lambda items: it
     """
     arms = [exact, *others.values()]
     kl, same_top1 = {name: [] for name in others}, {name: [] for name in others}
-    first = None  # the first token that had packed ones to attend to
+    first = None  # the first token that had packed ones to attend to, whatever the arm
     for start in progress(range(0, len(tokens), step_tokens)):
         chunk = tokens[start : start + step_tokens]
         hidden = forward(model, arms, [chunk] * len(arms))
-        if first is None and any(arm.n_packed for arm in arms):
+        if first is None and all(arm.n_packed for arm in others.values()):
             first = start
         expected = log_softmax(model.logits(hidden[0]))
         probability = np.exp(expected)

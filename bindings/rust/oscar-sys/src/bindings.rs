@@ -773,6 +773,199 @@ extern "C" {
     #[doc = " Errors: INVALID (size)."]
     pub fn oscar_layer_config_init(layer_out: *mut oscar_layer_config, size: u32) -> oscar_status;
 }
+#[doc = " Which elements RoPE turns together, of the first 2 n_pairs elements of a head; the others do not turn."]
+pub type oscar_rope_pairing = u32;
+#[doc = " x[i] with x[i + n_pairs]: Hugging Face's rotate_half, NeoX"]
+pub const OSCAR_ROPE_HALF: oscar_rope_pairing_enum = 0;
+#[doc = " x[2 i] with x[2 i + 1]: GPT-J; llama.cpp's order of Llama's heads"]
+pub const OSCAR_ROPE_INTERLEAVED: oscar_rope_pairing_enum = 1;
+pub type oscar_rope_pairing_enum = ::std::os::raw::c_uint;
+pub type oscar_value_basis = u32;
+#[doc = " a transform for the values of every KV head"]
+pub const OSCAR_VALUE_BASIS_BALANCED: oscar_value_basis_enum = 0;
+#[doc = " as without calibration: fewer bytes, a faster map, somewhat larger errors"]
+pub const OSCAR_VALUE_BASIS_HADAMARD: oscar_value_basis_enum = 1;
+pub type oscar_value_basis_enum = ::std::os::raw::c_uint;
+#[doc = " How a calibration is to be made, by a calibrator or by the cache itself."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct oscar_calibrator_args {
+    pub struct_size: u32,
+    #[doc = " oscar_rope_pairing"]
+    pub rope_pairing: u32,
+    #[doc = " oscar_value_basis"]
+    pub value_basis: u32,
+    #[doc = " 0"]
+    pub reserved: u32,
+    #[doc = " positions 0 .. n_positions - 1 will be served; 0: max_tokens of the configuration"]
+    pub n_positions: u64,
+    #[doc = " [n_pairs] or [n_layers, n_pairs], F32 on the CPU: radians by which pair i turns from one position to the next, e.g."]
+    #[doc = " theta^(-2 i / key_dim); scaled ones for YaRN or Llama 3. 0 does not turn: all zeros for a layer without positions."]
+    #[doc = " Absent: unknown. Moments are then taken as they are, and finish demands tokens of all positions to be served."]
+    pub rope_frequencies: oscar_tensor,
+    #[doc = " whose tensors these are: UTF-8 of at most 63 bytes for the file, or NULL"]
+    pub model: *const ::std::os::raw::c_char,
+    #[doc = " anything else worth remembering, at most 127 bytes, or NULL"]
+    pub note: *const ::std::os::raw::c_char,
+}
+#[test]
+fn bindgen_test_layout_oscar_calibrator_args() {
+    assert_eq!(
+        ::std::mem::size_of::<oscar_calibrator_args>(),
+        128usize,
+        concat!("Size of: ", stringify!(oscar_calibrator_args))
+    );
+    assert_eq!(
+        ::std::mem::align_of::<oscar_calibrator_args>(),
+        8usize,
+        concat!("Alignment of ", stringify!(oscar_calibrator_args))
+    );
+    fn test_field_struct_size() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).struct_size) as usize - ptr as usize
+            },
+            0usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibrator_args),
+                "::",
+                stringify!(struct_size)
+            )
+        );
+    }
+    test_field_struct_size();
+    fn test_field_rope_pairing() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).rope_pairing) as usize - ptr as usize
+            },
+            4usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibrator_args),
+                "::",
+                stringify!(rope_pairing)
+            )
+        );
+    }
+    test_field_rope_pairing();
+    fn test_field_value_basis() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).value_basis) as usize - ptr as usize
+            },
+            8usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibrator_args),
+                "::",
+                stringify!(value_basis)
+            )
+        );
+    }
+    test_field_value_basis();
+    fn test_field_reserved() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).reserved) as usize - ptr as usize
+            },
+            12usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibrator_args),
+                "::",
+                stringify!(reserved)
+            )
+        );
+    }
+    test_field_reserved();
+    fn test_field_n_positions() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_positions) as usize - ptr as usize
+            },
+            16usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibrator_args),
+                "::",
+                stringify!(n_positions)
+            )
+        );
+    }
+    test_field_n_positions();
+    fn test_field_rope_frequencies() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).rope_frequencies) as usize - ptr as usize
+            },
+            24usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibrator_args),
+                "::",
+                stringify!(rope_frequencies)
+            )
+        );
+    }
+    test_field_rope_frequencies();
+    fn test_field_model() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).model) as usize - ptr as usize
+            },
+            112usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibrator_args),
+                "::",
+                stringify!(model)
+            )
+        );
+    }
+    test_field_model();
+    fn test_field_note() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).note) as usize - ptr as usize
+            },
+            120usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibrator_args),
+                "::",
+                stringify!(note)
+            )
+        );
+    }
+    test_field_note();
+}
+impl Default for oscar_calibrator_args {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
 #[doc = " What a cache is made for. Start from oscar_cache_config_init."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -830,12 +1023,15 @@ pub struct oscar_cache_config {
     pub device_id: i32,
     #[doc = " where a device's memory comes from; both NULL: cudaMalloc"]
     pub device_allocator: oscar_allocator,
+    #[doc = " borrowed until create returns. Not NULL: the cache is COLLECTING until oscar_cache_freeze, and makes a calibration of"]
+    #[doc = " its own tokens; `calibration` is then NULL. CPU only"]
+    pub self_calibrate: *const oscar_calibrator_args,
 }
 #[test]
 fn bindgen_test_layout_oscar_cache_config() {
     assert_eq!(
         ::std::mem::size_of::<oscar_cache_config>(),
-        168usize,
+        176usize,
         concat!("Size of: ", stringify!(oscar_cache_config))
     );
     assert_eq!(
@@ -1319,6 +1515,23 @@ fn bindgen_test_layout_oscar_cache_config() {
         );
     }
     test_field_device_allocator();
+    fn test_field_self_calibrate() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_config>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).self_calibrate) as usize - ptr as usize
+            },
+            168usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_config),
+                "::",
+                stringify!(self_calibrate)
+            )
+        );
+    }
+    test_field_self_calibrate();
 }
 impl Default for oscar_cache_config {
     fn default() -> Self {
@@ -1365,12 +1578,16 @@ pub struct oscar_cache_report {
     pub block_bits_per_element: f64,
     #[doc = " why it is not served, or advice; may be empty"]
     pub reason: [::std::os::raw::c_char; 256usize],
+    #[doc = " Once a collecting cache is frozen; the fields above speak of it while it collects. The same for any other cache."]
+    pub bytes_sequences_frozen: u64,
+    #[doc = " at most: KV heads that stay data-free take less"]
+    pub bytes_fixed_frozen: u64,
 }
 #[test]
 fn bindgen_test_layout_oscar_cache_report() {
     assert_eq!(
         ::std::mem::size_of::<oscar_cache_report>(),
-        320usize,
+        336usize,
         concat!("Size of: ", stringify!(oscar_cache_report))
     );
     assert_eq!(
@@ -1548,6 +1765,40 @@ fn bindgen_test_layout_oscar_cache_report() {
         );
     }
     test_field_reason();
+    fn test_field_bytes_sequences_frozen() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_report>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).bytes_sequences_frozen) as usize - ptr as usize
+            },
+            320usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_report),
+                "::",
+                stringify!(bytes_sequences_frozen)
+            )
+        );
+    }
+    test_field_bytes_sequences_frozen();
+    fn test_field_bytes_fixed_frozen() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_report>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).bytes_fixed_frozen) as usize - ptr as usize
+            },
+            328usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_report),
+                "::",
+                stringify!(bytes_fixed_frozen)
+            )
+        );
+    }
+    test_field_bytes_fixed_frozen();
 }
 impl Default for oscar_cache_report {
     fn default() -> Self {
@@ -1728,24 +1979,62 @@ impl Default for oscar_calibration_layer {
         }
     }
 }
+pub type oscar_calibration_source = u32;
+#[doc = " oscar_calibration_create"]
+pub const OSCAR_CALIBRATION_MATRICES: oscar_calibration_source_enum = 0;
+#[doc = " oscar_calibration_default"]
+pub const OSCAR_CALIBRATION_DATA_FREE: oscar_calibration_source_enum = 1;
+#[doc = " oscar_calibration_identity"]
+pub const OSCAR_CALIBRATION_IDENTITY: oscar_calibration_source_enum = 2;
+#[doc = " published rotations"]
+pub const OSCAR_CALIBRATION_IMPORTED: oscar_calibration_source_enum = 3;
+#[doc = " oscar_calibrator_finish"]
+pub const OSCAR_CALIBRATION_CALIBRATOR: oscar_calibration_source_enum = 4;
+#[doc = " oscar_cache_freeze"]
+pub const OSCAR_CALIBRATION_CACHE: oscar_calibration_source_enum = 5;
+pub type oscar_calibration_source_enum = ::std::os::raw::c_uint;
+#[doc = " What a calibration is. From n_heads on: as the file remembers it, and, of those that a calibrator or a cache made, for"]
+#[doc = " what model and profile (of the first layer that packs), from how many tokens, for which positions."]
 #[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
+#[derive(Debug, Copy, Clone)]
 pub struct oscar_calibration_info {
     pub struct_size: u32,
     pub n_layers: u32,
     #[doc = " memory of the object"]
     pub bytes: u64,
-    #[doc = " of its contents; equal contents, equal fingerprints"]
+    #[doc = " of its transforms; equal transforms, equal fingerprints"]
     pub fingerprint: u64,
     pub is_data_free: u32,
-    #[doc = " 1: every layer has query moments"]
+    #[doc = " 1: every KV head of every layer has a query moment"]
     pub is_shaped: u32,
+    #[doc = " KV heads of all layers"]
+    pub n_heads: u32,
+    #[doc = " of these, with Hadamard transforms and plain rounding"]
+    pub n_data_free_heads: u32,
+    #[doc = " oscar_calibration_source"]
+    pub source: u32,
+    #[doc = " 1: moments are averaged over the positions to be served"]
+    pub knows_rope: u32,
+    #[doc = " whose keys counted, in the layer with the fewest"]
+    pub n_tokens: u64,
+    #[doc = " positions 0 .. n_positions - 1 are to be served"]
+    pub n_positions: u64,
+    #[doc = " tokens came from the positions before this one"]
+    pub end_position: u64,
+    pub n_refined: u32,
+    pub refined_key_bits: u32,
+    pub refined_value_bits: u32,
+    pub reserved: u32,
+    #[doc = " what the transforms minimise"]
+    pub objective: [::std::os::raw::c_char; 64usize],
+    pub model: [::std::os::raw::c_char; 64usize],
+    pub note: [::std::os::raw::c_char; 128usize],
 }
 #[test]
 fn bindgen_test_layout_oscar_calibration_info() {
     assert_eq!(
         ::std::mem::size_of::<oscar_calibration_info>(),
-        32usize,
+        344usize,
         concat!("Size of: ", stringify!(oscar_calibration_info))
     );
     assert_eq!(
@@ -1855,6 +2144,436 @@ fn bindgen_test_layout_oscar_calibration_info() {
         );
     }
     test_field_is_shaped();
+    fn test_field_n_heads() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_heads) as usize - ptr as usize
+            },
+            32usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(n_heads)
+            )
+        );
+    }
+    test_field_n_heads();
+    fn test_field_n_data_free_heads() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_data_free_heads) as usize - ptr as usize
+            },
+            36usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(n_data_free_heads)
+            )
+        );
+    }
+    test_field_n_data_free_heads();
+    fn test_field_source() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).source) as usize - ptr as usize
+            },
+            40usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(source)
+            )
+        );
+    }
+    test_field_source();
+    fn test_field_knows_rope() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).knows_rope) as usize - ptr as usize
+            },
+            44usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(knows_rope)
+            )
+        );
+    }
+    test_field_knows_rope();
+    fn test_field_n_tokens() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_tokens) as usize - ptr as usize
+            },
+            48usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(n_tokens)
+            )
+        );
+    }
+    test_field_n_tokens();
+    fn test_field_n_positions() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_positions) as usize - ptr as usize
+            },
+            56usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(n_positions)
+            )
+        );
+    }
+    test_field_n_positions();
+    fn test_field_end_position() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).end_position) as usize - ptr as usize
+            },
+            64usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(end_position)
+            )
+        );
+    }
+    test_field_end_position();
+    fn test_field_n_refined() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_refined) as usize - ptr as usize
+            },
+            72usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(n_refined)
+            )
+        );
+    }
+    test_field_n_refined();
+    fn test_field_refined_key_bits() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).refined_key_bits) as usize - ptr as usize
+            },
+            76usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(refined_key_bits)
+            )
+        );
+    }
+    test_field_refined_key_bits();
+    fn test_field_refined_value_bits() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).refined_value_bits) as usize - ptr as usize
+            },
+            80usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(refined_value_bits)
+            )
+        );
+    }
+    test_field_refined_value_bits();
+    fn test_field_reserved() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).reserved) as usize - ptr as usize
+            },
+            84usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(reserved)
+            )
+        );
+    }
+    test_field_reserved();
+    fn test_field_objective() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).objective) as usize - ptr as usize
+            },
+            88usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(objective)
+            )
+        );
+    }
+    test_field_objective();
+    fn test_field_model() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).model) as usize - ptr as usize
+            },
+            152usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(model)
+            )
+        );
+    }
+    test_field_model();
+    fn test_field_note() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).note) as usize - ptr as usize
+            },
+            216usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_info),
+                "::",
+                stringify!(note)
+            )
+        );
+    }
+    test_field_note();
+}
+impl Default for oscar_calibration_info {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[doc = " One KV head of a calibration."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct oscar_calibration_head_info {
+    pub struct_size: u32,
+    pub is_data_free: u32,
+    #[doc = " 1: it has a query moment"]
+    pub is_shaped: u32,
+    #[doc = " 1: its value transform is a matrix"]
+    pub has_own_values: u32,
+    #[doc = " of its transforms, wherever the head stands; for comparing ranks and files"]
+    pub fingerprint: u64,
+}
+#[test]
+fn bindgen_test_layout_oscar_calibration_head_info() {
+    assert_eq!(
+        ::std::mem::size_of::<oscar_calibration_head_info>(),
+        24usize,
+        concat!("Size of: ", stringify!(oscar_calibration_head_info))
+    );
+    assert_eq!(
+        ::std::mem::align_of::<oscar_calibration_head_info>(),
+        8usize,
+        concat!("Alignment of ", stringify!(oscar_calibration_head_info))
+    );
+    fn test_field_struct_size() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_head_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).struct_size) as usize - ptr as usize
+            },
+            0usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_head_info),
+                "::",
+                stringify!(struct_size)
+            )
+        );
+    }
+    test_field_struct_size();
+    fn test_field_is_data_free() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_head_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).is_data_free) as usize - ptr as usize
+            },
+            4usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_head_info),
+                "::",
+                stringify!(is_data_free)
+            )
+        );
+    }
+    test_field_is_data_free();
+    fn test_field_is_shaped() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_head_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).is_shaped) as usize - ptr as usize
+            },
+            8usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_head_info),
+                "::",
+                stringify!(is_shaped)
+            )
+        );
+    }
+    test_field_is_shaped();
+    fn test_field_has_own_values() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_head_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).has_own_values) as usize - ptr as usize
+            },
+            12usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_head_info),
+                "::",
+                stringify!(has_own_values)
+            )
+        );
+    }
+    test_field_has_own_values();
+    fn test_field_fingerprint() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_head_info>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).fingerprint) as usize - ptr as usize
+            },
+            16usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_head_info),
+                "::",
+                stringify!(fingerprint)
+            )
+        );
+    }
+    test_field_fingerprint();
+}
+#[doc = " Consecutive KV heads of one layer."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct oscar_calibration_part {
+    pub layer: u32,
+    pub first_kv_head: u32,
+    pub n_kv_heads: u32,
+}
+#[test]
+fn bindgen_test_layout_oscar_calibration_part() {
+    assert_eq!(
+        ::std::mem::size_of::<oscar_calibration_part>(),
+        12usize,
+        concat!("Size of: ", stringify!(oscar_calibration_part))
+    );
+    assert_eq!(
+        ::std::mem::align_of::<oscar_calibration_part>(),
+        4usize,
+        concat!("Alignment of ", stringify!(oscar_calibration_part))
+    );
+    fn test_field_layer() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_part>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).layer) as usize - ptr as usize
+            },
+            0usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_part),
+                "::",
+                stringify!(layer)
+            )
+        );
+    }
+    test_field_layer();
+    fn test_field_first_kv_head() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_part>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).first_kv_head) as usize - ptr as usize
+            },
+            4usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_part),
+                "::",
+                stringify!(first_kv_head)
+            )
+        );
+    }
+    test_field_first_kv_head();
+    fn test_field_n_kv_heads() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_calibration_part>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_kv_heads) as usize - ptr as usize
+            },
+            8usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_calibration_part),
+                "::",
+                stringify!(n_kv_heads)
+            )
+        );
+    }
+    test_field_n_kv_heads();
 }
 extern "C" {
     #[doc = " The data-free calibration of a configuration's geometry: Hadamard transforms, plain rounding."]
@@ -1890,7 +2609,8 @@ extern "C" {
     ) -> oscar_status;
 }
 extern "C" {
-    #[doc = " Reads what oscar_calibration_save wrote. Any bytes yield a status. Errors: CORRUPT (checksum, sizes, contents)."]
+    #[doc = " Reads what oscar_calibration_save wrote. Any bytes yield a status. Errors: CORRUPT (checksum, sizes, contents, or a"]
+    #[doc = " version that this library does not read; the text says which)."]
     pub fn oscar_calibration_load(
         bytes: *const ::std::os::raw::c_void,
         size: u64,
@@ -2080,162 +2800,28 @@ extern "C" {
     ) -> oscar_status;
 }
 extern "C" {
+    #[doc = " Describes one KV head. Errors: INVALID (there is no such head)."]
+    pub fn oscar_calibration_head_get(
+        calibration: *const oscar_calibration,
+        layer: u32,
+        kv_head: u32,
+        info_out: *mut oscar_calibration_head_info,
+    ) -> oscar_status;
+}
+extern "C" {
+    #[doc = " The calibration of some layers and KV heads, e.g. of one rank under tensor or pipeline parallelism: its layer i is"]
+    #[doc = " parts[i]. Heads keep their transforms and fingerprints."]
+    #[doc = " Errors: INVALID (a part that is not there, or none)."]
+    pub fn oscar_calibration_slice(
+        calibration: *const oscar_calibration,
+        parts: *const oscar_calibration_part,
+        n_parts: u32,
+        calibration_out: *mut *mut oscar_calibration,
+    ) -> oscar_status;
+}
+extern "C" {
     #[doc = " NULL is fine. A cache keeps what it needs: its calibration may be destroyed before it."]
     pub fn oscar_calibration_destroy(calibration: *mut oscar_calibration);
-}
-#[doc = " Which elements RoPE turns together, of the first 2 n_pairs elements of a head; the others do not turn."]
-pub type oscar_rope_pairing = u32;
-#[doc = " x[i] with x[i + n_pairs]: Hugging Face's rotate_half, NeoX"]
-pub const OSCAR_ROPE_HALF: oscar_rope_pairing_enum = 0;
-#[doc = " x[2 i] with x[2 i + 1]: GPT-J; llama.cpp's order of Llama's heads"]
-pub const OSCAR_ROPE_INTERLEAVED: oscar_rope_pairing_enum = 1;
-pub type oscar_rope_pairing_enum = ::std::os::raw::c_uint;
-pub type oscar_value_basis = u32;
-#[doc = " a transform for the values of every KV head"]
-pub const OSCAR_VALUE_BASIS_BALANCED: oscar_value_basis_enum = 0;
-#[doc = " as without calibration: fewer bytes, a faster map, somewhat larger errors"]
-pub const OSCAR_VALUE_BASIS_HADAMARD: oscar_value_basis_enum = 1;
-pub type oscar_value_basis_enum = ::std::os::raw::c_uint;
-#[repr(C)]
-#[derive(Debug, Copy, Clone)]
-pub struct oscar_calibrator_args {
-    pub struct_size: u32,
-    #[doc = " oscar_rope_pairing"]
-    pub rope_pairing: u32,
-    #[doc = " oscar_value_basis"]
-    pub value_basis: u32,
-    #[doc = " 0"]
-    pub reserved: u32,
-    #[doc = " positions 0 .. n_positions - 1 will be served; 0: max_tokens of the configuration"]
-    pub n_positions: u64,
-    #[doc = " [n_pairs] or [n_layers, n_pairs], F32 on the CPU: radians by which pair i turns from one position to the next, e.g."]
-    #[doc = " theta^(-2 i / key_dim); scaled ones for YaRN or Llama 3. 0 does not turn: all zeros for a layer without positions."]
-    #[doc = " Absent: unknown. Moments are then taken as they are, and finish demands tokens of all positions to be served."]
-    pub rope_frequencies: oscar_tensor,
-}
-#[test]
-fn bindgen_test_layout_oscar_calibrator_args() {
-    assert_eq!(
-        ::std::mem::size_of::<oscar_calibrator_args>(),
-        112usize,
-        concat!("Size of: ", stringify!(oscar_calibrator_args))
-    );
-    assert_eq!(
-        ::std::mem::align_of::<oscar_calibrator_args>(),
-        8usize,
-        concat!("Alignment of ", stringify!(oscar_calibrator_args))
-    );
-    fn test_field_struct_size() {
-        assert_eq!(
-            unsafe {
-                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
-                let ptr = uninit.as_ptr();
-                ::std::ptr::addr_of!((*ptr).struct_size) as usize - ptr as usize
-            },
-            0usize,
-            concat!(
-                "Offset of field: ",
-                stringify!(oscar_calibrator_args),
-                "::",
-                stringify!(struct_size)
-            )
-        );
-    }
-    test_field_struct_size();
-    fn test_field_rope_pairing() {
-        assert_eq!(
-            unsafe {
-                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
-                let ptr = uninit.as_ptr();
-                ::std::ptr::addr_of!((*ptr).rope_pairing) as usize - ptr as usize
-            },
-            4usize,
-            concat!(
-                "Offset of field: ",
-                stringify!(oscar_calibrator_args),
-                "::",
-                stringify!(rope_pairing)
-            )
-        );
-    }
-    test_field_rope_pairing();
-    fn test_field_value_basis() {
-        assert_eq!(
-            unsafe {
-                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
-                let ptr = uninit.as_ptr();
-                ::std::ptr::addr_of!((*ptr).value_basis) as usize - ptr as usize
-            },
-            8usize,
-            concat!(
-                "Offset of field: ",
-                stringify!(oscar_calibrator_args),
-                "::",
-                stringify!(value_basis)
-            )
-        );
-    }
-    test_field_value_basis();
-    fn test_field_reserved() {
-        assert_eq!(
-            unsafe {
-                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
-                let ptr = uninit.as_ptr();
-                ::std::ptr::addr_of!((*ptr).reserved) as usize - ptr as usize
-            },
-            12usize,
-            concat!(
-                "Offset of field: ",
-                stringify!(oscar_calibrator_args),
-                "::",
-                stringify!(reserved)
-            )
-        );
-    }
-    test_field_reserved();
-    fn test_field_n_positions() {
-        assert_eq!(
-            unsafe {
-                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
-                let ptr = uninit.as_ptr();
-                ::std::ptr::addr_of!((*ptr).n_positions) as usize - ptr as usize
-            },
-            16usize,
-            concat!(
-                "Offset of field: ",
-                stringify!(oscar_calibrator_args),
-                "::",
-                stringify!(n_positions)
-            )
-        );
-    }
-    test_field_n_positions();
-    fn test_field_rope_frequencies() {
-        assert_eq!(
-            unsafe {
-                let uninit = ::std::mem::MaybeUninit::<oscar_calibrator_args>::uninit();
-                let ptr = uninit.as_ptr();
-                ::std::ptr::addr_of!((*ptr).rope_frequencies) as usize - ptr as usize
-            },
-            24usize,
-            concat!(
-                "Offset of field: ",
-                stringify!(oscar_calibrator_args),
-                "::",
-                stringify!(rope_frequencies)
-            )
-        );
-    }
-    test_field_rope_frequencies();
-}
-impl Default for oscar_calibrator_args {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 #[doc = " Some tokens of one sequence at consecutive positions, as one layer of the model has them. CPU tensors, F32, F16 or"]
 #[doc = " BF16, any strides with the last dimension dense."]
@@ -2414,18 +3000,26 @@ extern "C" {
     #[doc = " NULL is fine."]
     pub fn oscar_calibrator_destroy(calibrator: *mut oscar_calibrator);
 }
+pub type oscar_cache_state = u32;
+#[doc = " transforms are fixed, and what ages is packed"]
+pub const OSCAR_CACHE_FROZEN: oscar_cache_state_enum = 0;
+#[doc = " every token is exact, and moments are gathered for oscar_cache_freeze"]
+pub const OSCAR_CACHE_COLLECTING: oscar_cache_state_enum = 1;
+pub type oscar_cache_state_enum = ::std::os::raw::c_uint;
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct oscar_cache_stats {
     pub struct_size: u32,
     pub n_sequences: u32,
     pub n_open_steps: u32,
-    pub reserved: u32,
+    #[doc = " oscar_cache_state"]
+    pub state: u32,
     #[doc = " accepted tokens of all sequences"]
     pub n_tokens: u64,
     #[doc = " summed over sequences: the most tokens that any one layer reads from blocks"]
     pub n_packed_tokens: u64,
-    #[doc = " blocks of 128 tokens in use, over all layer classes; shared ones count once"]
+    #[doc = " blocks of 128 tokens in use (reserved, while collecting), over all layer classes; shared ones"]
+    #[doc = "count once"]
     pub n_blocks: u64,
     #[doc = " pages of 16 exact rows in use, over all layer classes"]
     pub n_exact_pages: u64,
@@ -2441,12 +3035,14 @@ pub struct oscar_cache_stats {
     pub bytes_free: u64,
     #[doc = " 8 bytes_sequences / elements of n_tokens; 0 without tokens"]
     pub bits_per_element: f64,
+    #[doc = " part of bytes_fixed: the transforms, and what is gathered while collecting"]
+    pub bytes_calibration: u64,
 }
 #[test]
 fn bindgen_test_layout_oscar_cache_stats() {
     assert_eq!(
         ::std::mem::size_of::<oscar_cache_stats>(),
-        96usize,
+        104usize,
         concat!("Size of: ", stringify!(oscar_cache_stats))
     );
     assert_eq!(
@@ -2505,23 +3101,23 @@ fn bindgen_test_layout_oscar_cache_stats() {
         );
     }
     test_field_n_open_steps();
-    fn test_field_reserved() {
+    fn test_field_state() {
         assert_eq!(
             unsafe {
                 let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
                 let ptr = uninit.as_ptr();
-                ::std::ptr::addr_of!((*ptr).reserved) as usize - ptr as usize
+                ::std::ptr::addr_of!((*ptr).state) as usize - ptr as usize
             },
             12usize,
             concat!(
                 "Offset of field: ",
                 stringify!(oscar_cache_stats),
                 "::",
-                stringify!(reserved)
+                stringify!(state)
             )
         );
     }
-    test_field_reserved();
+    test_field_state();
     fn test_field_n_tokens() {
         assert_eq!(
             unsafe {
@@ -2692,9 +3288,27 @@ fn bindgen_test_layout_oscar_cache_stats() {
         );
     }
     test_field_bits_per_element();
+    fn test_field_bytes_calibration() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).bytes_calibration) as usize - ptr as usize
+            },
+            96usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(bytes_calibration)
+            )
+        );
+    }
+    test_field_bytes_calibration();
 }
 extern "C" {
-    #[doc = " Creates a cache. Takes all memory it will ever need: capacity_bytes, workspace, tables."]
+    #[doc = " Creates a cache. Takes all memory it will ever need: capacity_bytes, workspace, tables. (With self_calibrate:"]
+    #[doc = " oscar_cache_freeze takes more.)"]
     #[doc = " Errors: INVALID, UNSUPPORTED (the reason of oscar_cache_check), NO_MEMORY, BACKEND."]
     pub fn oscar_cache_create(
         config: *const oscar_cache_config,
@@ -2709,6 +3323,26 @@ extern "C" {
     pub fn oscar_cache_stats_get(
         cache: *const oscar_cache,
         stats_out: *mut oscar_cache_stats,
+    ) -> oscar_status;
+}
+extern "C" {
+    #[doc = " Ends COLLECTING. A cache with self_calibrate keeps every token exact at first and gathers, within attend and step_end,"]
+    #[doc = " the moments that a calibrator gathers: keys and values of whole blocks of 128 tokens (counted from n_sink on; the last 64"]
+    #[doc = " and more of a sequence count too), queries of tokens that are no drafts. A token's position is its index in its sequence."]
+    #[doc = " One block in four is held out. Freeze solves for the transforms of every KV head with the others, packs the held-out keys"]
+    #[doc = " and values both ways, keeps the new transform where its error is smaller than the data-free one's (then from all tokens),"]
+    #[doc = " keys and values apart, and packs what has aged: from then on this is a cache like any other, with the same sequences. A"]
+    #[doc = " head that no transform can be made for stays data-free. The refined tokens are those that votes chose when the block"]
+    #[doc = " aged. While collecting, a cache takes memory beyond its own for the length of an attend or step_end, and NO_SPACE comes"]
+    #[doc = " as soon as the exact rows fill capacity_bytes: nothing is lost then, and freeze makes room. Freeze may take seconds, and"]
+    #[doc = " needs memory for a while: about what the calibration takes, twice."]
+    #[doc = "   calibration_out  NULL, or gets the calibration that the cache now uses, to be saved and destroyed by the caller"]
+    #[doc = " Errors, which change nothing: STATE (not created with self_calibrate, frozen already, a step is open, too few tokens: a"]
+    #[doc = " sequence of n_sink + 192 has enough for a key_dim of up to 128; without rope_frequencies, positions to be served that no"]
+    #[doc = " token has had); NO_MEMORY."]
+    pub fn oscar_cache_freeze(
+        cache: *mut oscar_cache,
+        calibration_out: *mut *mut oscar_calibration,
     ) -> oscar_status;
 }
 extern "C" {
@@ -2966,7 +3600,8 @@ extern "C" {
     #[doc = " attend or layer calls; they must have as many entries with the same n_new, one after the other; which sequences these"]
     #[doc = " are, padding included, and how long, does not matter. With max_open_steps > 1 a graph belongs to the order in which its"]
     #[doc = " step was opened. begin, end, truncate and fork are never captured."]
-    #[doc = " Errors: NO_SPACE; NOT_FOUND; STATE (a sequence is in another open step, or no step slot is free); INVALID."]
+    #[doc = " Errors: NO_SPACE; NOT_FOUND; STATE (a sequence is in another open step, no step slot is free, or is_replay while the"]
+    #[doc = " cache is collecting); INVALID."]
     pub fn oscar_step_begin(
         cache: *mut oscar_cache,
         args: *const oscar_step_args,
@@ -3554,8 +4189,8 @@ extern "C" {
 }
 extern "C" {
     #[doc = " Importance of tokens [first, first + n) of one KV head. A token that is not packed yet: the attention mass it has"]
-    #[doc = " received, summed over the query heads of its KV head. A packed token: +infinity where it was refined, else 0. Exact"]
-    #[doc = " for ever (sinks): 0."]
+    #[doc = " received, summed over the query heads of its KV head. A packed token: +infinity where it was refined, else 0 (and so where"]
+    #[doc = " a collecting cache has reserved its block). Exact for ever (sinks): 0."]
     #[doc = "   scores_out  [n] F32"]
     #[doc = " Errors: NOT_FOUND; INVALID; STATE (this layer's profile makes no choice: n_refined is 0 or 128, or exact storage; or the"]
     #[doc = " window has dropped some of the tokens)."]

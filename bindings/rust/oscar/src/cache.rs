@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::calibration::Calibration;
 use crate::config::Config;
 use crate::error::{check, Error, Result};
 use crate::report::Stats;
@@ -74,6 +75,18 @@ impl Cache {
     /// [`Device`](crate::ErrorKind::Device).
     pub fn stats(&self) -> Result<Stats> {
         Stats::of(self.as_ptr())
+    }
+
+    /// Ends the collecting of a cache with [`Config::self_calibrate`]: solves for transforms, keeps those that are better
+    /// than the data-free ones on tokens that were held out, packs what has aged. From then on this is a cache like any
+    /// other, with the same sequences. May take seconds. Gives the calibration that the cache now uses, to be saved.
+    ///
+    /// # Errors
+    /// [`State`](crate::ErrorKind::State): there is nothing to freeze, a step is open, or there are too few tokens: a
+    /// sequence of `n_sink` + 192 has enough for a `key_dim` of up to 128. Nothing has changed then.
+    pub fn freeze(&mut self) -> Result<Calibration> {
+        // SAFETY: the cache lives.
+        Calibration::made(|out| unsafe { sys::oscar_cache_freeze(self.as_ptr(), out) })
     }
 
     /// An estimate of how many tokens a new sequence could be given now, one at a time, before a step is refused with

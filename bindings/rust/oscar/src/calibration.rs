@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::{check, Error, Result};
-use crate::sys;
 use crate::tensor::{Tensor, ABSENT};
+use crate::{sys, text};
 
 /// Immutable transforms of all layers. Cloning shares them; caches and threads may share them too. A cache keeps what
 /// it needs of its own: its calibration may be dropped before it.
@@ -134,20 +134,90 @@ impl<'a> RotationFiles<'a> {
     }
 }
 
-/// What a calibration is.
+/// What made a calibration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CalibrationSource(pub u32);
+
+impl CalibrationSource {
+    /// [`Calibration::from_layers`].
+    pub const MATRICES: CalibrationSource = CalibrationSource(sys::OSCAR_CALIBRATION_MATRICES);
+    /// [`Calibration::data_free`].
+    pub const DATA_FREE: CalibrationSource = CalibrationSource(sys::OSCAR_CALIBRATION_DATA_FREE);
+    /// [`Calibration::identity`].
+    pub const IDENTITY: CalibrationSource = CalibrationSource(sys::OSCAR_CALIBRATION_IDENTITY);
+    /// [`Calibration::import_torch`].
+    pub const IMPORTED: CalibrationSource = CalibrationSource(sys::OSCAR_CALIBRATION_IMPORTED);
+    /// [`Calibrator::finish`](crate::Calibrator::finish).
+    pub const CALIBRATOR: CalibrationSource = CalibrationSource(sys::OSCAR_CALIBRATION_CALIBRATOR);
+    /// [`Cache::freeze`](crate::Cache::freeze).
+    pub const CACHE: CalibrationSource = CalibrationSource(sys::OSCAR_CALIBRATION_CACHE);
+}
+
+/// Consecutive KV heads of one layer, for [`Calibration::slice`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CalibrationPart {
+    /// The layer.
+    pub layer: u32,
+    /// The first of the KV heads.
+    pub first_kv_head: u32,
+    /// How many there are.
+    pub n_kv_heads: u32,
+}
+
+/// What one KV head of a calibration is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CalibrationHead {
+    /// Hadamard transforms and plain rounding.
+    pub is_data_free: bool,
+    /// It has a query moment.
+    pub is_shaped: bool,
+    /// Its value transform is a matrix.
+    pub has_own_values: bool,
+    /// Of its transforms, wherever the head stands: for comparing ranks and files.
+    pub fingerprint: u64,
+}
+
+/// What a calibration is. From `source` on: as its file remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CalibrationInfo {
     /// Layers.
     pub n_layers: u32,
     /// Memory of the object.
     pub bytes: u64,
-    /// Of its contents: equal contents, equal fingerprints.
+    /// Of its transforms: equal ones, equal fingerprints.
     pub fingerprint: u64,
     /// Made by [`Calibration::data_free`], or equal to it.
     pub is_data_free: bool,
-    /// Every layer has query moments.
+    /// Every KV head has a query moment.
     pub is_shaped: bool,
+    /// KV heads of all layers.
+    pub n_heads: u32,
+    /// Of these, with Hadamard transforms and plain rounding.
+    pub n_data_free_heads: u32,
+    /// What made it.
+    pub source: CalibrationSource,
+    /// Moments are averaged over the positions to be served.
+    pub knows_rope: bool,
+    /// Whose keys counted, in the layer with the fewest.
+    pub n_tokens: u64,
+    /// Positions 0 to `n_positions - 1` are to be served.
+    pub n_positions: u64,
+    /// Tokens came from the positions before this one.
+    pub end_position: u64,
+    /// Of the profile it was made for, in the first layer that packs.
+    pub n_refined: u32,
+    /// Likewise.
+    pub refined_key_bits: u32,
+    /// Likewise.
+    pub refined_value_bits: u32,
+    /// What the transforms minimise.
+    pub objective: String,
+    /// Whose tensors it was made from, in the caller's words.
+    pub model: String,
+    /// The caller's other words.
+    pub note: String,
 }
 
 impl Calibration {
@@ -220,7 +290,7 @@ impl Calibration {
         Ok(bytes)
     }
 
-    /// Size, kind and fingerprint.
+    /// Size, kind, fingerprint and origin.
     ///
     /// # Errors
     /// None of its own: those of a broken library.
@@ -237,6 +307,58 @@ impl Calibration {
             fingerprint: raw.fingerprint,
             is_data_free: raw.is_data_free != 0,
             is_shaped: raw.is_shaped != 0,
+            n_heads: raw.n_heads,
+            n_data_free_heads: raw.n_data_free_heads,
+            source: CalibrationSource(raw.source),
+            knows_rope: raw.knows_rope != 0,
+            n_tokens: raw.n_tokens,
+            n_positions: raw.n_positions,
+            end_position: raw.end_position,
+            n_refined: raw.n_refined,
+            refined_key_bits: raw.refined_key_bits,
+            refined_value_bits: raw.refined_value_bits,
+            objective: text::of_field(&raw.objective),
+            model: text::of_field(&raw.model),
+            note: text::of_field(&raw.note),
+        })
+    }
+
+    /// What one KV head is.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid): there is no such head.
+    pub fn head(&self, layer: u32, kv_head: u32) -> Result<CalibrationHead> {
+        let mut raw = sys::oscar_calibration_head_info {
+            struct_size: size_of::<sys::oscar_calibration_head_info>() as u32,
+            ..sys::oscar_calibration_head_info::default()
+        };
+        // SAFETY: the struct says how large it is.
+        check(unsafe { sys::oscar_calibration_head_get(self.as_ptr(), layer, kv_head, &mut raw) })?;
+        Ok(CalibrationHead {
+            is_data_free: raw.is_data_free != 0,
+            is_shaped: raw.is_shaped != 0,
+            has_own_values: raw.has_own_values != 0,
+            fingerprint: raw.fingerprint,
+        })
+    }
+
+    /// The calibration of some layers and KV heads, e.g. of one rank under tensor or pipeline parallelism: its layer i
+    /// is `parts[i]`.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid): a part that is not there, or none.
+    pub fn slice(&self, parts: &[CalibrationPart]) -> Result<Calibration> {
+        let raw: Vec<sys::oscar_calibration_part> = parts
+            .iter()
+            .map(|part| sys::oscar_calibration_part {
+                layer: part.layer,
+                first_kv_head: part.first_kv_head,
+                n_kv_heads: part.n_kv_heads,
+            })
+            .collect();
+        // SAFETY: a list and its length.
+        Calibration::made(|out| unsafe {
+            sys::oscar_calibration_slice(self.as_ptr(), raw.as_ptr(), raw.len() as u32, out)
         })
     }
 

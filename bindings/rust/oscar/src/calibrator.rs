@@ -1,5 +1,6 @@
 //! Makes a calibration from what a model computes for a text.
 
+use std::ffi::CString;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::size_of;
@@ -8,8 +9,8 @@ use std::ptr::{self, NonNull};
 use crate::calibration::Calibration;
 use crate::config::Config;
 use crate::error::{check, Error, Result};
-use crate::sys;
 use crate::tensor::{Tensor, ABSENT};
+use crate::{sys, text};
 
 /// Which elements RoPE turns together, of the first `2 n_pairs` elements of a head; the others do not turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +39,8 @@ impl ValueBasis {
 #[must_use]
 pub struct CalibratorOptions<'a> {
     raw: sys::oscar_calibrator_args,
+    model: Option<CString>,
+    note: Option<CString>,
     tensors: PhantomData<&'a [f32]>,
 }
 
@@ -56,8 +59,10 @@ impl<'a> CalibratorOptions<'a> {
             reserved: 0,
             n_positions: 0,
             rope_frequencies: ABSENT,
+            model: ptr::null(),
+            note: ptr::null(),
         };
-        CalibratorOptions { raw, tensors: PhantomData }
+        CalibratorOptions { raw, model: None, note: None, tensors: PhantomData }
     }
 
     /// `[n_pairs]` or `[n_layers, n_pairs]` F32 on the CPU: radians by which pair i turns from one position to the
@@ -85,6 +90,24 @@ impl<'a> CalibratorOptions<'a> {
     pub fn value_basis(mut self, basis: ValueBasis) -> CalibratorOptions<'a> {
         self.raw.value_basis = basis.0;
         self
+    }
+
+    /// Whose tensors these are, for the file: at most 63 bytes; it ends at a NUL.
+    pub fn model(mut self, model: &str) -> CalibratorOptions<'a> {
+        self.model = Some(text::terminated(model));
+        self
+    }
+
+    /// Anything else worth remembering, at most 127 bytes; it ends at a NUL.
+    pub fn note(mut self, note: &str) -> CalibratorOptions<'a> {
+        self.note = Some(text::terminated(note));
+        self
+    }
+
+    /// Calls `f` with the options as the C ABI wants them.
+    pub(crate) fn with_raw<R>(&self, f: impl FnOnce(&sys::oscar_calibrator_args) -> R) -> R {
+        let text = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
+        f(&sys::oscar_calibrator_args { model: text(&self.model), note: text(&self.note), ..self.raw })
     }
 }
 
@@ -114,7 +137,9 @@ impl Calibrator {
     pub fn new(config: &Config, options: &CalibratorOptions<'_>) -> Result<Calibrator> {
         let mut raw = ptr::null_mut();
         // SAFETY: both structs say how large they are, and are borrowed for the call.
-        check(config.with_raw(|config| unsafe { sys::oscar_calibrator_create(config, &options.raw, &mut raw) }))?;
+        check(options.with_raw(|options| {
+            config.with_raw(|config| unsafe { sys::oscar_calibrator_create(config, options, &mut raw) })
+        }))?;
         let raw = NonNull::new(raw)
             .ok_or_else(|| Error::internal("the library returned no calibrator and no error".to_owned()))?;
         Ok(Calibrator { raw })

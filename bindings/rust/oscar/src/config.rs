@@ -5,8 +5,10 @@ use std::mem::size_of;
 use std::ptr;
 
 use crate::calibration::Calibration;
+use crate::calibrator::CalibratorOptions;
 use crate::error::{check, Error, Result};
 use crate::sys;
+use crate::tensor::Tensor;
 
 /// In a field of a [`LayerConfig`]: the cache's value. In [`Config::value_dim`]: `key_dim`.
 pub const DEFAULT: u32 = sys::OSCAR_DEFAULT;
@@ -240,8 +242,29 @@ fields! {
         pub calibration: Option<Calibration> = None,
         /// Where keys and values lie and attention runs.
         pub device: Device = Device::CPU,
+        self_calibration: Option<SelfCalibration> = None,
         allocator: sys::oscar_allocator = sys::oscar_allocator::default(),
         device_allocator: sys::oscar_allocator = sys::oscar_allocator::default(),
+    }
+}
+
+/// How a cache is to calibrate itself: a calibrator's options, and the frequencies that they point to.
+#[derive(Debug, Clone)]
+struct SelfCalibration {
+    options: CalibratorOptions<'static>,
+    frequencies: Vec<f32>,
+    n_rows: usize,
+}
+
+impl SelfCalibration {
+    /// None: those of the options count.
+    fn tensor(&self) -> Result<Option<Tensor<'_>>> {
+        let n = self.frequencies.len();
+        Ok(match self.n_rows {
+            _ if n == 0 => None,
+            1 => Some(Tensor::new(&self.frequencies, [n])?),
+            rows => Some(Tensor::new(&self.frequencies, [rows, n / rows.max(1)])?),
+        })
     }
 }
 
@@ -288,6 +311,27 @@ impl Config {
         self
     }
 
+    /// Makes a cache that keeps every token exact and gathers statistics until [`Cache::freeze`](crate::Cache::freeze),
+    /// with what a [`Calibrator`](crate::Calibrator) must be told. CPU only, and without [`Config::calibration`].
+    ///
+    /// * `frequencies`: of RoPE, `[n_pairs]`, or those of layer after layer, `[n_layers, n_pairs]`, as in
+    ///   [`CalibratorOptions::rope_frequencies`]; they are copied. Empty: those of the options, if any.
+    /// * `n_rows`: 1 for `[n_pairs]`, or the number of layers.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid): the frequencies are no whole rows.
+    pub fn self_calibrate(
+        mut self,
+        frequencies: &[f32],
+        n_rows: usize,
+        options: CalibratorOptions<'static>,
+    ) -> Result<Config> {
+        let given = SelfCalibration { options, frequencies: frequencies.to_vec(), n_rows };
+        given.tensor()?;
+        self.self_calibration = Some(given);
+        Ok(self)
+    }
+
     /// Where keys and values lie and attention runs.
     pub fn device(mut self, device: Device) -> Config {
         self.device = device;
@@ -328,7 +372,18 @@ impl Config {
             ..sys::oscar_cache_config::default()
         };
         self.copy_to(&mut raw);
-        f(&raw)
+        let Some(given) = &self.self_calibration else {
+            return f(&raw);
+        };
+        let mut options: CalibratorOptions<'_> = given.options.clone();
+        // An error was reported when they were given.
+        if let Ok(Some(frequencies)) = given.tensor() {
+            options = options.rope_frequencies(frequencies);
+        }
+        options.with_raw(|args| {
+            raw.self_calibrate = args;
+            f(&raw)
+        })
     }
 }
 

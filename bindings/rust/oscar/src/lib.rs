@@ -69,12 +69,14 @@ pub use oscar_sys as sys;
 
 pub use attend::Attend;
 pub use cache::Cache;
-pub use calibration::{Calibration, CalibrationInfo, CalibrationLayer, RotationFiles};
+pub use calibration::{
+    Calibration, CalibrationHead, CalibrationInfo, CalibrationLayer, CalibrationPart, CalibrationSource, RotationFiles,
+};
 pub use calibrator::{Calibrator, CalibratorOptions, RopePairing, ValueBasis};
 pub use config::{Config, Device, LayerConfig, Storage, Writer, DEFAULT};
 pub use error::{Error, ErrorKind, Result};
 pub use merge::merge;
-pub use report::{abi_version, backends, check, version, Backend, Report, Stats};
+pub use report::{abi_version, backends, check, version, Backend, CacheState, Report, Stats};
 pub use sequence::{Entry, Sequence};
 pub use step::{OpenStep, Step};
 pub use stream::Stream;

@@ -28,6 +28,10 @@ pub struct Report {
     pub block_bits_per_element: f64,
     /// Why it is not served, or advice; may be empty.
     pub reason: String,
+    /// Once a collecting cache is frozen; the fields above speak of it while it collects. The same for any other cache.
+    pub bytes_sequences_frozen: u64,
+    /// Likewise, at most: KV heads that stay data-free take less.
+    pub bytes_fixed_frozen: u64,
 }
 
 /// Says whether a configuration is served, and predicts its memory exactly: `bytes_sequences` is what
@@ -53,7 +57,20 @@ pub fn check(config: &Config, context: u64) -> Result<Report> {
         bits_per_element: raw.bits_per_element,
         block_bits_per_element: raw.block_bits_per_element,
         reason: text::of_field(&raw.reason),
+        bytes_sequences_frozen: raw.bytes_sequences_frozen,
+        bytes_fixed_frozen: raw.bytes_fixed_frozen,
     })
+}
+
+/// What a cache does with tokens that leave the recent window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CacheState(pub u32);
+
+impl CacheState {
+    /// Transforms are fixed, and what ages is packed.
+    pub const FROZEN: CacheState = CacheState(sys::OSCAR_CACHE_FROZEN);
+    /// Every token is exact, and moments are gathered for [`Cache::freeze`](crate::Cache::freeze).
+    pub const COLLECTING: CacheState = CacheState(sys::OSCAR_CACHE_COLLECTING);
 }
 
 /// What a cache holds now.
@@ -64,11 +81,13 @@ pub struct Stats {
     pub n_sequences: u32,
     /// Open steps.
     pub n_open_steps: u32,
+    /// Whether it packs, or collects.
+    pub state: CacheState,
     /// Accepted tokens of all sequences.
     pub n_tokens: u64,
     /// Summed over sequences: the most tokens that any one layer reads from blocks.
     pub n_packed_tokens: u64,
-    /// Blocks of 128 tokens in use, over all layer classes; shared ones count once.
+    /// Blocks of 128 tokens in use (reserved, while collecting), over all layer classes; shared ones count once.
     pub n_blocks: u64,
     /// Pages of 16 exact rows in use, over all layer classes.
     pub n_exact_pages: u64,
@@ -85,6 +104,8 @@ pub struct Stats {
     pub bytes_free: u64,
     /// `8 bytes_sequences / elements of n_tokens`; 0 without tokens.
     pub bits_per_element: f64,
+    /// Part of `bytes_fixed`: the transforms, and what is gathered while collecting.
+    pub bytes_calibration: u64,
 }
 
 impl Stats {
@@ -98,6 +119,7 @@ impl Stats {
         Ok(Stats {
             n_sequences: raw.n_sequences,
             n_open_steps: raw.n_open_steps,
+            state: CacheState(raw.state),
             n_tokens: raw.n_tokens,
             n_packed_tokens: raw.n_packed_tokens,
             n_blocks: raw.n_blocks,
@@ -108,6 +130,7 @@ impl Stats {
             bytes_slabs: raw.bytes_slabs,
             bytes_free: raw.bytes_free,
             bits_per_element: raw.bits_per_element,
+            bytes_calibration: raw.bytes_calibration,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! C strings.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::raw::c_char;
 
 /// A static or thread-local text of the library.
@@ -13,6 +13,12 @@ pub(crate) unsafe fn owned(text: *const c_char) -> String {
     }
     // SAFETY: as above.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// A text for C, which ends at the first NUL.
+pub(crate) fn terminated(text: &str) -> CString {
+    let end = text.find('\0').unwrap_or(text.len());
+    CString::new(&text[..end]).unwrap_or_default()
 }
 
 /// A text in a fixed field of a struct; ends at the first NUL, or with the field.

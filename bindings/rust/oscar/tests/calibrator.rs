@@ -5,8 +5,8 @@ mod support;
 mod torch_file;
 
 use oscar::{
-    Cache, Calibration, Calibrator, CalibratorOptions, Config, ErrorKind, LayerConfig, RopePairing, RotationFiles,
-    Tensor, ValueBasis, DEFAULT,
+    Cache, CacheState, Calibration, CalibrationPart, CalibrationSource, Calibrator, CalibratorOptions, Config, Entry,
+    ErrorKind, LayerConfig, RopePairing, RotationFiles, Tensor, ValueBasis, DEFAULT,
 };
 use support::*;
 use torch_file::rotation_file;
@@ -66,6 +66,64 @@ fn a_calibrated_cache_is_closer_to_exact_attention() {
     let mut hadamard = Calibrator::new(&config, &options.value_basis(ValueBasis::HADAMARD)).unwrap();
     hadamard.feed(0, 0, learned.q(), Some(learned.k()), Some(learned.v())).unwrap();
     assert_ne!(hadamard.finish().unwrap().info().unwrap().fingerprint, info.fingerprint);
+}
+
+#[test]
+fn a_cache_calibrates_itself() {
+    let config = small_config("2bit-plain");
+    let options = CalibratorOptions::new().n_positions(2048).model("made up").note("for a test");
+    let collecting = config.clone().self_calibrate(&[0.0; DIM / 2], 1, options).unwrap();
+    let report = oscar::check(&collecting, 300).unwrap();
+    assert!(report.bytes_sequences > report.bytes_sequences_frozen);
+
+    let mut cache = Cache::new(&collecting).unwrap();
+    assert_eq!(cache.stats().unwrap().bytes_fixed, report.bytes_fixed);
+    assert_eq!(cache.freeze().unwrap_err().kind(), ErrorKind::State);
+    let sequence = cache.open().unwrap();
+    let rows = narrow(1, 300);
+    feed(&mut cache, sequence, &rows, 60).unwrap();
+    assert_eq!(cache.stats().unwrap().state, CacheState::COLLECTING);
+    let calibration = cache.freeze().unwrap();
+    assert_eq!(cache.stats().unwrap().state, CacheState::FROZEN);
+    assert_eq!(cache.stats().unwrap().bytes_calibration, calibration.info().unwrap().bytes);
+    assert_eq!(cache.freeze().unwrap_err().kind(), ErrorKind::State);
+
+    let info = calibration.info().unwrap();
+    assert_eq!(
+        (info.source, info.model.as_str(), info.note.as_str()),
+        (CalibrationSource::CACHE, "made up", "for a test")
+    );
+    assert_eq!((info.end_position, info.n_positions, info.knows_rope), (260, 2048, true)); // 40 tokens are less than half a block
+    assert_eq!(info.n_data_free_heads, 0);
+    let loaded = Calibration::load(&calibration.save().unwrap()).unwrap();
+    assert_eq!(loaded.info().unwrap(), info);
+
+    // The same bits in a cache that was given the calibration.
+    let mut fresh = Cache::new(&config.clone().calibration(&loaded)).unwrap();
+    let again = fresh.open().unwrap();
+    feed(&mut fresh, again, &rows, 60).unwrap();
+    for (cache, sequence) in [(&mut cache, sequence), (&mut fresh, again)] {
+        cache.begin(&[Entry::new(sequence, 1)]).unwrap().abort().unwrap(); // packs what has aged by now
+    }
+    let keys = |cache: &Cache, sequence| {
+        let mut k = vec![0.0_f32; 300 * DIM];
+        let out = oscar::TensorMut::new(&mut k, [300, DIM]).unwrap();
+        cache.read(sequence, 0, 0, 0..300, Some(out), None).unwrap();
+        k
+    };
+    assert_eq!(keys(&cache, sequence), keys(&fresh, again));
+
+    let part = loaded.slice(&[CalibrationPart { layer: 0, first_kv_head: 1, n_kv_heads: 1 }]).unwrap();
+    assert_eq!(part.head(0, 0).unwrap(), loaded.head(0, 1).unwrap());
+    assert!(part.head(0, 0).unwrap().is_shaped);
+    assert_eq!(part.head(0, 1).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(loaded.slice(&[]).unwrap_err().kind(), ErrorKind::Invalid);
+
+    // What is not served.
+    let both = collecting.calibration(&loaded);
+    assert_eq!(Cache::new(&both).unwrap_err().kind(), ErrorKind::Invalid);
+    let ragged = small_config("2bit").self_calibrate(&[0.0; 5], 2, CalibratorOptions::new());
+    assert_eq!(ragged.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[test]

@@ -32,8 +32,8 @@ float* check_dense(const oscar_tensor* t, const char* name) {
   require(t, name);
   require(static_cast<const char*>(t->data), name);
   if (t->device_type != OSCAR_DEVICE_CPU)
-    throw Error(Status::kUnsupported, "%s: device type is %d, wanted: the CPU (%d)", name,
-                t->device_type, OSCAR_DEVICE_CPU);
+    throw Error(Status::kUnsupported, "%s: device type is %d, wanted: the CPU (%d)", name, t->device_type,
+                OSCAR_DEVICE_CPU);
   if (t->ndim < 1 || t->ndim > 4) throw Error(Status::kInvalid, "%s: ndim is %d, wanted 1 .. 4", name, t->ndim);
   if (t->dtype_code != OSCAR_DTYPE_FLOAT || t->dtype_bits != 32 || t->dtype_lanes != 1)
     throw Error(Status::kInvalid, "%s: dtype code %u, %u bits; wanted: F32", name, t->dtype_code, t->dtype_bits);

@@ -56,7 +56,7 @@ struct AttendArgs {
 struct AttendShape {
   BlockShape block;
   uint32_t max_queries;  // of any sequence: rows of one KV head, <= attend_max_queries
-  uint32_t n_segments;   // about: sequences with items * KV heads. Many: one CTA an SM; few: two, which balance better
+  uint32_t n_segments;   // about: sequences with items * KV heads. Many: 8 consumer warps a CTA; few: 16
   // A row's bits depend on nothing beside it: kernels of one arithmetic for all shapes of a profile, plans from
   // plan_step_invariant.
   bool batch_invariant = false;

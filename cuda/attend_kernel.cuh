@@ -1,14 +1,16 @@
 // Decode attention straight from the codes: out = softmax(q K^T) V for all sequences and KV heads of one layer.
 //
-// Grid: one persistent CTA an SM of 8 or 16 consumer warps and a producer warp (batch-invariant: one or two an SM). The items of the step (blocks
-// and pages, step_plan.h) are cut in ranges, one a CTA. The producer fetches blocks with one bulk copy each, pages
-// in pieces of 16 bytes, into a ring; a warp group of 2 kTiles warps takes an item, each warp half a block for 8 rows. At
-// the end of a part of a segment the warps merge (merge_warps.cuh), at the end of a segment the CTAs (merge_ctas.cuh).
+// Grid: one persistent CTA an SM of 8 or 16 consumer warps and a producer warp (batch-invariant: one or two CTAs of 8).
+// The items of the step (blocks and pages, step_plan.h) are cut in ranges, one a CTA. The producer fetches blocks with one
+// bulk copy each, pages in pieces of 16 bytes, into a ring; a warp group of 2 kTiles warps takes an item, each warp half a
+// block for 8 rows. At the end of a part of a segment the warps merge (merge_warps.cuh), at the end of a segment the CTAs
+// (merge_ctas.cuh).
 //
 // Shared memory: config.cuh. Bytes moved: every block and page once (D = 128, h = 4: 8864 B per 128 tokens and KV head),
-// and up to 4 KB of partial results per CTA and segment. Bound by memory from about 200 items a CTA on (90 % of the read
-// rate of an H100); below that by the uneven ends of the CTAs, a prologue and two merges (bench/results).
-// Registers: 96 or 104 (208) for consumers at two (one) CTAs an SM.
+// and up to 4 KB of partial results per CTA and segment. Bound by memory from about 400 items an SM on (90 % of the read
+// rate of an H100); below that by how fast an SM multiplies (an item in 0.37 us), a prologue and two merges
+// (bench/results).
+// Registers of a consumer: 104 where there are 16 warps, 208 where there are 8.
 #pragma once
 #include "block.cuh"
 #include "merge_ctas.cuh"

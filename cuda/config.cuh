@@ -1,8 +1,8 @@
 // How a CTA is made up: its warps, its shared memory.
 //
-// Shared memory, in this order (bytes for D = 128, h = 4, one tile, two CTAs an SM):
-//   ring      kStages * P::kStage     8 * 8864   blocks and pages as they arrive
-//   reduce    kReduce                 33280      merge of the warps, then of the CTAs
+// Shared memory, in this order (bytes for D = 128, h = 4, one tile of two sets, 16 consumer warps):
+//   ring      kStages * P::kStage     16 * 8864  blocks and pages as they arrive
+//   reduce    kReduce                 66560      merge of the warps, then of the CTAs
 //   queries   QueryOperands           6208
 //   lse       8 * kTiles floats       32
 //   full, empty  8 * kStages each                mbarriers

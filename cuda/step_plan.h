@@ -57,8 +57,8 @@ struct alignas(64) CtaStart {
 };
 static_assert(sizeof(CtaStart) == 128);
 
-// The CTAs that have items of a segment: n_blocks from `first` on have blocks, n_pages from first_page on have pages. Where
-// there are no blocks, first is first_page.
+// The CTAs that have items of a segment: n_blocks from `first` on have blocks, n_pages from first_page on have pages.
+// Where there are no blocks, first is first_page.
 struct alignas(8) SegmentCtas {
   uint16_t first, n_blocks, first_page, n_pages;
   OSCAR_HD uint32_t n() const { return (n_pages ? first_page + n_pages : first + n_blocks) - first; }
@@ -261,9 +261,9 @@ inline uint32_t first_item_of_chunk(const SequenceWork& s, uint32_t x) {
 
 // The same for launches whose rows have bits that depend on nothing beside them: the items of each segment are cut into
 // chunks of kChunkItems, blocks from the first block on and pages from the first page on, and a CTA takes whole chunks.
-// So items may be appended to a segment, and the other chunks stay what they were; but
-// which block and page come first must not depend on what else is in the step. False also where there are more than
-// max_chunks, which the workspace is for.
+// So items may be appended to a segment, and the other chunks stay what they were; but which block and page come first
+// must not depend on what else is in the step. False also where there are more than max_chunks, which the workspace is
+// for.
 inline bool plan_step_invariant(SequenceWork* sequences, uint32_t n_sequences, const SpanEntry* spans,
                                 uint32_t n_kv_heads, uint32_t n_ctas, uint64_t max_chunks, CtaStart* starts) {
   CtaStart common;

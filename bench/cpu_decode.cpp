@@ -15,17 +15,9 @@
 #include <string>
 #include <vector>
 
-#include "oscar/oscar.h"
-#include "random_rows.h"
+#include "client.h"
 
 namespace {
-
-void require(bool ok, const char* what) {
-  if (ok) return;
-  std::fprintf(stderr, "%s: %s\n", what, oscar_last_error());
-  std::exit(1);
-}
-#define OK(call) require((call) == OSCAR_OK, #call)
 
 struct Setting {
   uint32_t n_q_heads, n_kv_heads, dim, context, n_layers;
@@ -33,27 +25,12 @@ struct Setting {
 
 constexpr uint32_t kFeed = 2048;  // tokens of a step that fills the cache
 
-oscar_tensor tensor_of(std::vector<uint16_t>& rows, uint32_t n, uint32_t heads, uint32_t dim) {
-  oscar_tensor t{};
-  t.data = rows.data();
-  t.device_type = OSCAR_DEVICE_CPU;
-  t.dtype_code = OSCAR_DTYPE_BFLOAT;
-  t.dtype_bits = 16;
-  t.dtype_lanes = 1;
-  t.ndim = 3;
-  t.shape[0] = n;
-  t.shape[1] = heads;
-  t.shape[2] = dim;
-  return t;
+oscar_tensor cpu_tensor(std::vector<uint16_t>& rows, uint32_t n, uint32_t heads, uint32_t dim) {
+  return tensor_of(rows.data(), OSCAR_DEVICE_CPU, n, heads, dim);
 }
 
 double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> x) {
-  std::nth_element(x.begin(), x.begin() + x.size() / 2, x.end());
-  return x[x.size() / 2];
 }
 
 class Run {
@@ -96,8 +73,8 @@ class Run {
       oscar_attend_args a{};
       a.struct_size = sizeof a;
       a.layer = layer;
-      a.q = tensor_of(q_, 1, s_.n_q_heads, s_.dim);
-      a.out = tensor_of(out, 1, s_.n_q_heads, s_.dim);
+      a.q = cpu_tensor(q_, 1, s_.n_q_heads, s_.dim);
+      a.out = cpu_tensor(out, 1, s_.n_q_heads, s_.dim);
       const double start = now_ms();
       OK(oscar_attend(cache_, step, &a, nullptr));
       ms.push_back(now_ms() - start);
@@ -130,8 +107,8 @@ class Run {
     oscar_append_args a{};
     a.struct_size = sizeof a;
     a.layer = layer;
-    a.k = tensor_of(k_, n, s_.n_kv_heads, s_.dim);
-    a.v = tensor_of(v_, n, s_.n_kv_heads, s_.dim);
+    a.k = cpu_tensor(k_, n, s_.n_kv_heads, s_.dim);
+    a.v = cpu_tensor(v_, n, s_.n_kv_heads, s_.dim);
     OK(oscar_append(cache_, step, &a, nullptr));
   }
   uint32_t feed(uint32_t n) {

@@ -18,17 +18,10 @@
 #include <cstring>
 #include <vector>
 
-#include "oscar/oscar.h"
-#include "random_rows.h"
+#include "client.h"
 
 namespace {
 
-void require(bool ok, const char* what) {
-  if (ok) return;
-  std::fprintf(stderr, "%s: %s\n", what, oscar_last_error());
-  std::exit(1);
-}
-#define OK(call) require((call) == OSCAR_OK, #call)
 #define CUDA(call) require((call) == cudaSuccess, #call)
 
 struct Setting {
@@ -47,15 +40,7 @@ struct Rows {
       CUDA(cudaMalloc(&data, host.size() * 2));
       CUDA(cudaMemcpy(data, host.data(), host.size() * 2, cudaMemcpyHostToDevice));
     }
-    tensor.data = data;
-    tensor.device_type = on_device ? OSCAR_DEVICE_CUDA : OSCAR_DEVICE_CPU;
-    tensor.dtype_code = OSCAR_DTYPE_BFLOAT;
-    tensor.dtype_bits = 16;
-    tensor.dtype_lanes = 1;
-    tensor.ndim = 3;
-    tensor.shape[0] = n;
-    tensor.shape[1] = heads;
-    tensor.shape[2] = dim;
+    tensor = tensor_of(data, on_device ? OSCAR_DEVICE_CUDA : OSCAR_DEVICE_CPU, n, heads, dim);
   }
   ~Rows() {
     if (on_device_) cudaFree(tensor.data);
@@ -202,11 +187,6 @@ double difference_from_cpu(Setting s) {
     worst = std::max(worst, std::sqrt(error / size));
   }
   return worst;
-}
-
-double median(std::vector<double> x) {
-  std::nth_element(x.begin(), x.begin() + x.size() / 2, x.end());
-  return x[x.size() / 2];
 }
 
 // The calls of one step as a graph; `before` runs first and is not timed.

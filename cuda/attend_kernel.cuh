@@ -33,10 +33,10 @@ struct ItemCursor {
   // `known`: the item's entry, where it is at hand.
   template <class P>
   __device__ __forceinline__ Fetch find(const AttendArgs& args, uint32_t item, const SpanEntry* known = nullptr) {
-    uint32_t per_head = seq.n_blocks + seq.n_pages;
+    uint32_t per_head = items_per_head(seq);
     while (item - seq.item_begin >= per_head * args.n_kv_heads) {
       seq = args.sequences[++index];
-      per_head = seq.n_blocks + seq.n_pages;
+      per_head = items_per_head(seq);
     }
     const uint32_t head = (item - seq.item_begin) / per_head, k = item - seq.item_begin - head * per_head;
     const bool is_page = k >= seq.n_blocks;
@@ -256,10 +256,10 @@ __device__ __forceinline__ void consume_segments(const SharedMemory<C>& shared, 
   Segment g{start.sequence, start.index, 0, 0, 0, 0};
   [[maybe_unused]] uint32_t n = 0;  // chunks so far
   for (uint32_t item = begin; item < end;) {
-    uint32_t per_head = g.seq.n_blocks + g.seq.n_pages;
+    uint32_t per_head = items_per_head(g.seq);
     while (item - g.seq.item_begin >= per_head * args.n_kv_heads) {
       g.seq = args.sequences[++g.index];
-      per_head = g.seq.n_blocks + g.seq.n_pages;
+      per_head = items_per_head(g.seq);
     }
     g.head = (item - g.seq.item_begin) / per_head;
     g.begin = g.seq.item_begin + g.head * per_head;

@@ -32,11 +32,12 @@ struct Config {
   static constexpr bool kInvariant = kInvariant_;  // for plan_step_invariant
   static constexpr int kTiles = kTiles_, kSets = kSets_, kCtasPerSm = kCtasPerSm_;
   static constexpr int kWarps = kWarps_, kConsumers = kWarps * 32, kThreads = kConsumers + 128;
-  static_assert(kWarps == 8 || (kWarps == 16 && kCtasPerSm == 1));
+  static_assert(kWarps == 8 || kWarps == 16);
+  static_assert(kCtasPerSm == 1 || (kCtasPerSm == 2 && kInvariant));
   // Registers move from the producer's group of four warps, of which one works, to the consumers. A spill in the
   // producer's loop costs 2 us where an SM has 16 consumer warps (H100, 100K tokens), 5 % where it has 8 (16 times that).
-  static constexpr int kConsumerRegisters = kWarps == 16 ? 104 : kCtasPerSm == 1 ? 208 : kInvariant ? 104 : 96;
-  static constexpr int kProducerRegisters = kWarps == 16 ? 64 : kCtasPerSm == 1 ? 80 : kInvariant ? 32 : 48;
+  static constexpr int kConsumerRegisters = kWarps == 16 || kCtasPerSm == 2 ? 104 : 208;
+  static constexpr int kProducerRegisters = kWarps == 16 ? 64 : kCtasPerSm == 2 ? 32 : 80;
   // A CTA is launched with equal shares for all its threads, in steps of 8; what it has then is all it can move. Asking
   // for more waits for ever.
   static constexpr int kLaunchRegisters = 65536 / (kCtasPerSm * kThreads) / 8 * 8;

@@ -108,7 +108,7 @@ CudaEngine::CudaEngine(const EnginePlan& plan, const Calibration& calibration, c
   parts_.reserve(sizes_.max_entries);
   sequences_.reserve(sizes_.max_entries);
   starts_.resize(sizes_.max_ctas);
-  segments_.resize(sizes_.max_segments + 1);  // whole lines are written
+  segments_.resize(sizes_.max_segments);
   counts_.reserve(sizes_.max_counts);
   sides_.reserve(sizes_.max_counts);
   packs_.reserve(sizes_.max_packs);

@@ -136,8 +136,7 @@ void CudaEngine::write_plan(const StepView& step, uint32_t variant) {
   const uint64_t line = variant_line(step.slot, variant);
   write(step, line, sequences_.data(), sequences_.size() * sizeof(SequenceWork));
   write(step, line + sizes_.starts_line(), starts_.data(), n_ctas * sizeof(CtaStart));
-  write(step, line + sizes_.segments_line(), segments_.data(),
-        table_lines(sequences_.size() * c.n_kv_heads, sizeof(SegmentCtas)) * sizeof(TableLine));
+  write(step, line + sizes_.segments_line(), segments_.data(), sequences_.size() * c.n_kv_heads * sizeof(SegmentCtas));
   shape = wanted;
 }
 

@@ -41,6 +41,7 @@ struct alignas(16) SequenceWork {
   uint32_t n_queries;       // (row / group); at most kMaxQueries
 };
 static_assert(sizeof(SequenceWork) == 32);
+OSCAR_HD constexpr uint32_t items_per_head(const SequenceWork& s) { return s.n_blocks + s.n_pages; }
 
 // What a CTA must know before it can ask for its first bytes, without a second load.
 inline constexpr uint32_t kFirstSpans = 4;
@@ -72,8 +73,8 @@ inline void copy_first_spans(const SequenceWork& s, uint32_t item, uint32_t n_kv
                              SpanEntry* first, const SequenceWork* next, uint32_t n_items) {
   const SequenceWork* w = &s;
   for (uint32_t i = 0; i < kFirstSpans && item + i < n_items; ++i) {
-    while (item + i - w->item_begin >= (w->n_blocks + w->n_pages) * n_kv_heads) w = next++;
-    first[i] = spans[w->span_begin + (item + i - w->item_begin) % (w->n_blocks + w->n_pages)];
+    while (item + i - w->item_begin >= items_per_head(*w) * n_kv_heads) w = next++;
+    first[i] = spans[w->span_begin + (item + i - w->item_begin) % items_per_head(*w)];
   }
 }
 
@@ -159,8 +160,6 @@ class StartWriter {
   CtaStart* starts_;
   uint32_t s_ = 0, n_ = 0;
 };
-
-inline uint32_t items_per_head(const SequenceWork& s) { return s.n_blocks + s.n_pages; }
 
 // How many CTAs it takes if each has at most `load` items, all of one segment.
 inline uint64_t ctas_of_load(const SequenceWork* sequences, uint32_t n_sequences, uint32_t n_kv_heads, uint32_t load) {
@@ -256,7 +255,7 @@ inline uint32_t first_item_of_chunk(const SequenceWork& s, uint32_t x) {
   const uint32_t of_blocks = n_chunks(s.n_blocks), per_head = of_blocks + n_chunks(s.n_pages);
   const uint32_t head = x / per_head, k = x % per_head;
   const uint32_t in_head = k < of_blocks ? k * kChunkItems : s.n_blocks + (k - of_blocks) * kChunkItems;
-  return s.item_begin + head * (s.n_blocks + s.n_pages) + in_head;
+  return s.item_begin + head * items_per_head(s) + in_head;
 }
 
 // The same for launches whose rows have bits that depend on nothing beside them: the items of each segment are cut into

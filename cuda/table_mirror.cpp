@@ -1,5 +1,6 @@
 #include "table_mirror.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "device.h"
@@ -12,9 +13,10 @@ void TableMirror::resize(uint64_t n_lines) {
 }
 
 void TableMirror::write(uint64_t line, const void* data, uint64_t bytes, TableChange* staging, cudaStream_t stream) {
-  for (uint64_t i = 0; i < bytes / sizeof(TableLine); ++i) {
-    TableLine value;
-    std::memcpy(&value, static_cast<const uint8_t*>(data) + i * sizeof value, sizeof value);
+  for (uint64_t i = 0; i < table_lines(1, bytes); ++i) {
+    TableLine value{};
+    const uint64_t at = i * sizeof value;
+    std::memcpy(&value, static_cast<const uint8_t*>(data) + at, std::min(bytes - at, uint64_t{sizeof value}));
     if (value == lines_[line + i]) continue;
     lines_[line + i] = value;
     if (changes_.size() == kMaxChanges) flush(staging, stream);

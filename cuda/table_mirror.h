@@ -34,7 +34,7 @@ class TableMirror {
   void resize(uint64_t n_lines);
   void attach(TableLine* device) { device_ = device; }  // zeros
 
-  // Notes lines line .. line + bytes / 16 - 1. Sends notes where they become too many: staging has room for kMaxChanges.
+  // Notes the lines from `line` on that so many bytes take, zeros behind them. Sends notes where they become too many: staging has room for kMaxChanges.
   void write(uint64_t line, const void* data, uint64_t bytes, TableChange* staging, cudaStream_t stream);
   void flush(TableChange* staging, cudaStream_t stream);
   const TableLine* line(uint64_t index) const { return &lines_[index]; }

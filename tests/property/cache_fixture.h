@@ -7,6 +7,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "oscar/oscar.h"
@@ -36,6 +37,16 @@ inline oscar_tensor tensor(uint8_t* data, std::initializer_list<int64_t> shape) 
     const oscar_status status_ = (call);                                                                               \
     INFO(oscar_last_error());                                                                                          \
     REQUIRE(oscar_status_name(status_) == std::string("OSCAR_OK"));                                                    \
+  } while (0)
+
+// What the last failed call had to say.
+inline bool says(const char* text) { return std::string(oscar_last_error()).find(text) != std::string::npos; }
+
+#define REFUSED(call, status, text)                                                                                    \
+  do {                                                                                                                 \
+    CHECK(oscar_status_name(call) == std::string(oscar_status_name(status)));                                          \
+    INFO("last error: " << oscar_last_error());                                                                        \
+    CHECK(says(text));                                                                                                 \
   } while (0)
 
 inline float to_bf16(float x) {

@@ -13,15 +13,6 @@ namespace {
 
 constexpr int64_t kTokens = 300;
 
-bool says(const char* text) { return std::string(oscar_last_error()).find(text) != std::string::npos; }
-
-#define REFUSED(call, status, text)                                                                                    \
-  do {                                                                                                                 \
-    CHECK(oscar_status_name(call) == std::string(oscar_status_name(status)));                                          \
-    INFO("last error: " << oscar_last_error());                                                                        \
-    CHECK(says(text));                                                                                                 \
-  } while (0)
-
 struct Rows {
   std::vector<float> q, k, v;
   explicit Rows(uint64_t seed) : q(kTokens * 4 * 64), k(kTokens * 2 * 64), v(kTokens * 2 * 64) {

@@ -8,15 +8,6 @@ using namespace test;
 
 namespace {
 
-bool says(const char* text) { return std::string(oscar_last_error()).find(text) != std::string::npos; }
-
-#define REFUSED(call, status, text)                                                                                    \
-  do {                                                                                                                 \
-    CHECK(oscar_status_name(call) == std::string(oscar_status_name(status)));                                          \
-    INFO("last error: " << oscar_last_error());                                                                        \
-    CHECK(says(text));                                                                                                 \
-  } while (0)
-
 oscar_status create(const std::function<void(oscar_cache_config&)>& change) {
   oscar_cache_config c = config_of({}, "2bit");
   change(c);

@@ -238,9 +238,7 @@ TEST_CASE("a shared block is packed from whoever still has its rows") {
 TEST_CASE("many short sequences that have long been closed are as good as one that is open") {
   const Geometry g{1, 4, 2, 64, 64};
   const Rope rope;
-  oscar_cache_config config = config_of(g, "2bit");
-  config.self_calibrate = &rope.args;
-  Cache cache(config);
+  Cache cache(collecting_config(g, rope));
   for (uint64_t i = 0; i < 4; ++i) {
     const oscar_seq seq = cache.open();
     feed(cache, g, seq, range(1000 * i, 100));
@@ -256,9 +254,7 @@ TEST_CASE("many short sequences that have long been closed are as good as one th
 TEST_CASE("elements that are not finite, and heads that cannot be solved for, cost no more than themselves") {
   const Geometry g{1, 4, 2, 64, 64};
   const Rope rope;
-  oscar_cache_config config = config_of(g, "2bit");
-  config.self_calibrate = &rope.args;
-  Cache cache(config);
+  Cache cache(collecting_config(g, rope));
   const oscar_seq seq = cache.open();
   for (uint64_t first = 0; first < 400; first += 100) {
     LayerInput in = rounded_input(g, range(first, 100), 0);

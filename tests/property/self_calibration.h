@@ -10,15 +10,6 @@
 
 namespace test {
 
-inline bool says(const char* text) { return std::string(oscar_last_error()).find(text) != std::string::npos; }
-
-#define REFUSED(call, status, text)                                                                                    \
-  do {                                                                                                                 \
-    CHECK(oscar_status_name(call) == std::string(oscar_status_name(status)));                                          \
-    INFO("last error: " << oscar_last_error());                                                                        \
-    CHECK(says(text));                                                                                                 \
-  } while (0)
-
 // Arguments with the frequencies of RoPE, theta 1e4; keys and queries of make_input do not turn, which is as good a model
 // as any.
 struct Rope {
@@ -34,6 +25,13 @@ struct Rope {
     args.note = "for a test";
   }
 };
+
+// A cache that collects until it is frozen.
+inline oscar_cache_config collecting_config(const Geometry& g, const Rope& rope) {
+  oscar_cache_config config = config_of(g, "2bit");
+  config.self_calibrate = &rope.args;
+  return config;
+}
 
 struct Calibration {
   oscar_calibration* handle = nullptr;

@@ -6,9 +6,7 @@ using namespace test;
 TEST_CASE("too few tokens are refused, nothing has changed, and more of them will do") {
   const Geometry g{2, 4, 2, 64, 64};
   const Rope rope;
-  oscar_cache_config config = config_of(g, "2bit");
-  config.self_calibrate = &rope.args;
-  Cache cache(config);
+  Cache cache(collecting_config(g, rope));
   auto* untouched = reinterpret_cast<oscar_calibration*>(&cache);
   REFUSED(oscar_cache_freeze(cache, &untouched), OSCAR_E_STATE, "a sequence of 196 tokens has them");
   CHECK(untouched == nullptr);
@@ -24,9 +22,7 @@ TEST_CASE("too few tokens are refused, nothing has changed, and more of them wil
 TEST_CASE("wider heads say how many tokens they need") {
   const Geometry g{1, 2, 1, 256, 256};
   const Rope rope(256);
-  oscar_cache_config config = config_of(g, "2bit");
-  config.self_calibrate = &rope.args;
-  Cache cache(config);
+  Cache cache(collecting_config(g, rope));
   const oscar_seq seq = cache.open();
   feed(cache, g, seq, range(0, 387));
   REFUSED(oscar_cache_freeze(cache, nullptr), OSCAR_E_STATE, "a sequence of 388 tokens has them");
@@ -38,8 +34,7 @@ TEST_CASE("without frequencies a cache freezes when a sequence has had every pos
   const Geometry g{1, 4, 2, 64, 64};
   Rope rope(64, 600);
   rope.args.rope_frequencies = {};
-  oscar_cache_config config = config_of(g, "2bit");
-  config.self_calibrate = &rope.args;
+  oscar_cache_config config = collecting_config(g, rope);
   oscar_cache_report report{};
   report.struct_size = sizeof report;
   OSCAR_OK_(oscar_cache_check(&config, 100, &report));
@@ -96,9 +91,7 @@ TEST_CASE("what cannot calibrate itself is refused when it is created") {
 TEST_CASE("graph replays wait for the freeze") {
   const Geometry g{1, 4, 2, 64, 64};
   const Rope rope;
-  oscar_cache_config config = config_of(g, "2bit");
-  config.self_calibrate = &rope.args;
-  Cache cache(config);
+  Cache cache(collecting_config(g, rope));
   const oscar_step_entry entry{cache.open(), 1, 0};
   const oscar_step_args a{sizeof a, 1, &entry, 1, 0};
   oscar_step step = 1;
@@ -172,9 +165,7 @@ TEST_CASE("a collecting cache that is full says so, loses nothing, and goes on a
 TEST_CASE("a slice is the heads it names, and a cache takes it") {
   const Geometry g{3, 4, 2, 64, 64};
   const Rope rope;
-  oscar_cache_config config = config_of(g, "2bit");
-  config.self_calibrate = &rope.args;
-  Cache cache(config);
+  Cache cache(collecting_config(g, rope));
   const oscar_seq seq = cache.open();
   feed(cache, g, seq, range(0, 300));
   Calibration all, part;

@@ -225,6 +225,7 @@ double Bench::error_of(uint32_t sequence, uint32_t head, uint32_t layer, const s
   work.value_dim = dv;
   work.group = s_.group;
   work.n_new = s_.n_new;
+  work.n_tile_rows = s_.n_new * s_.group;
   work.first_position = n_past_;
   work.scale = args_.scale;
   work.blocks = blocks.data();

@@ -199,6 +199,7 @@ double Bench::error_of(uint32_t sequence, uint32_t head, uint32_t token, const s
   work.value_dim = dv;
   work.group = s_.group;
   work.n_new = 1;
+  work.n_tile_rows = s_.group;
   work.first_position = w.base + token;
   work.scale = args_.scale;
   work.blocks = blocks.data();

@@ -47,6 +47,7 @@ type Config struct {
 
 	DeviceType      DeviceType // where keys and values lie and attention runs; 0: the CPU
 	DeviceID        int        // of a CUDA device: its ordinal
+	NThreads        int        // that work for the cache within a call, the caller's among them; results do not depend on it; CPU only
 	Allocator       Allocator  // where host memory comes from; zero: the C++ heap
 	DeviceAllocator Allocator  // where a device's memory comes from; zero: cudaMalloc
 }
@@ -112,6 +113,7 @@ func NewConfig(profile string) (*Config, error) {
 		CapacityBytes:    int(raw.capacity_bytes),
 		DeviceType:       DeviceType(raw.device_type),
 		DeviceID:         int(raw.device_id),
+		NThreads:         fromRaw(raw.n_threads),
 	}, nil
 }
 
@@ -187,6 +189,7 @@ func (c *Config) raw() (raw C.oscar_cache_config, layers []C.oscar_layer_config,
 	raw.n_layer_configs = f.number("len(Layers)", len(c.Layers))
 	raw.device_type = C.uint32_t(c.DeviceType)
 	raw.device_id = C.int32_t(f.number("DeviceID", c.DeviceID))
+	raw.n_threads = f.number("NThreads", c.NThreads)
 	raw.allocator = c.Allocator.raw()
 	raw.device_allocator = c.DeviceAllocator.raw()
 	layers = make([]C.oscar_layer_config, len(c.Layers))

@@ -33,6 +33,7 @@ func TestEveryFieldOfAConfigurationArrives(t *testing.T) {
 		"NLayers": 5000, "NQHeads": 3, "NKVHeads": 3, "KeyDim": 1000, "ValueDim": 1000, "Storage": 9, "NRefined": 129,
 		"RefinedKeyBits": 5, "RefinedValueBits": 5, "Writer": 9, "NRecent": 0, "MaxRollback": 1000, "MaxSequences": 0,
 		"MaxOpenSteps": 0, "MaxStepTokens": 0, "MaxTokens": 0, "CapacityBytes": 1, "DeviceType": 9, "DeviceID": 5,
+		"NThreads": 5000,
 	}
 	fields := reflect.TypeFor[oscar.Config]()
 	for i := range fields.NumField() {

@@ -19,7 +19,9 @@
  *   - OSCAR_DEFAULT in a uint32_t field asks for the default.
  *   - Threads: calls that take a `const oscar_cache *` may run beside one another. Every other call needs the cache to
  *     itself. Calibration objects are immutable and may be shared by caches and threads.
- *   - The library never prints, never aborts the process, and starts no threads.
+ *   - The library never prints, never aborts the process, and starts no threads but those that a cache is asked to have
+ *     (oscar_cache_config.n_threads). They sleep between calls, block all signals, and end when the cache is destroyed;
+ *     the child of a fork() has none of them and must not use the cache.
  *
  * Devices: a cache lives on the CPU or on one CUDA device (oscar_cache_config.device_type), and so do the tensors of its
  * append, attend and layer calls; calibration, read, scores and merge take CPU tensors. On a device these calls put their
@@ -239,6 +241,10 @@ typedef struct oscar_cache_config {
   /* borrowed until create returns. Not NULL: the cache is COLLECTING until oscar_cache_freeze, and makes a calibration of
    * its own tokens; `calibration` is then NULL. CPU only */
   const oscar_calibrator_args *self_calibrate;
+  /* threads that work for this cache within a call, the caller's among them; 0, 1 or OSCAR_DEFAULT: the caller's alone.
+   * Each has a workspace of its own (bytes_fixed). Results do not depend on it. CPU only */
+  uint32_t n_threads;
+  uint32_t reserved; /* 0 */
 } oscar_cache_config;
 
 /* Writes the defaults of a named profile.

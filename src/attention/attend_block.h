@@ -1,81 +1,69 @@
 // Attention of a tile of rows over one block, on the integer codes.
 //
 //   logit_s = key_unit_s / 2 * unit_q * (2 <codes_s, q> - (2 offset_s) sum q) + <mean, q'>
-//   out_d   = unit_w / 2 * (2 <codes_d, w> - sum_s (2 offset_s) w_s),  w_s = p_s * value_unit_s as 15-bit integers
+//   out_d   = unit_w / 2 * (2 <codes_d, w> - sum_s (2 offset_s) w_s),  w_s = p_s * value_unit_s as 16-bit integers
 //
-// with code - offset, offset = (4 * 2^w - 1) / 2, kept integral by the factor 2. Every sum of integers is exact, so the
-// order in which a vector unit adds does not matter.
+// with code - offset, kept integral by the factor 2. A code is 2^w base + refinement in slots that are refined, and the
+// two planes are multiplied one by one. Keys: the unit of a refined slot is scale / 2^w, its offset (4 * 2^w - 1) / 2;
+// those of the others scale and 3/2. Values share one unit_w with all slots of the block, so there a code counts in
+// 1 / 2^w for every slot: the offset of a slot without refinement is 3/2 * 2^w.
+// Every sum of integers is exact, so the order in which a vector unit adds does not matter.
 #pragma once
-#include "attention/exp2.h"
 #include "attention/tile.h"
 
 namespace oscar::OSCAR_ISA {
 
-// 127 * 256 + 127: the largest integer that two signed 8-bit limbs hold symmetrically, for kernels on 8-bit dot
-// products.
+// 127 * 256 + 127: the largest integer that two signed bytes hold symmetrically.
 inline constexpr int32_t kQueryCode = 32639;
-inline constexpr int32_t kWeightCode = 32767;
+inline constexpr int32_t kWeightCode = 32639;
 inline constexpr int64_t kMaxCode = 15;
-// A query that is not finite becomes arbitrary 16-bit integers (its result is NaN by code_unit): the bounds hold for
-// these too.
-static_assert(2 * kMaxCode * 32768 * kMaxHeadDim + kMaxCode * 32768 * kMaxHeadDim <= INT32_MAX);
-static_assert(2 * kMaxCode * 32768 * kBlockTokens + kMaxCode * 32768 * kBlockTokens <= INT32_MAX);
-static_assert(kQueryCode <= 32767 && kWeightCode <= 32767);
+static_assert(2 * kMaxCode * kQueryCode * kMaxHeadDim + kMaxCode * kQueryCode * kMaxHeadDim <= INT32_MAX);
+static_assert(2 * kMaxCode * kWeightCode * kBlockTokens + kMaxCode * kWeightCode * kBlockTokens <= INT32_MAX);
+// A plane of AVX-512 keeps its place in the byte: 3 * 64 is its largest code. Sums of AVX2 have 16 bits: two codes of at
+// most 3 times 128 a column.
+static_assert(int64_t{3 * 64} * kQueryCode * kMaxHeadDim <= INT32_MAX);
+static_assert(2 * 3 * 128 * kMaxColumns <= INT16_MAX);
 
 inline void prepare_tables(const BlockLayout& layout, LayoutTables& t) {
   for (uint32_t d = 0; d < layout.key_pad; ++d) t.key_place[d] = static_cast<uint16_t>(key_place(layout, d));
-  for (uint32_t side = 0; side < 2; ++side)
-    for (uint32_t s = 0; s < kBlockTokens; ++s) {
-      const uint32_t plane = s < layout.h ? side == 0 ? layout.key_plane : layout.value_plane : 0;
-      t.plane_unit[side][s] = 1.0f / static_cast<float>(1u << plane);
-      t.twice_offset[side][s] = static_cast<int32_t>((4u << plane) - 1);
-    }
-  prepare_value_refinement(layout, t.value_refinement);
+  for (uint32_t s = 0; s < kBlockTokens; ++s) {
+    const bool refined = s < layout.h;
+    const uint32_t key_plane = refined ? layout.key_plane : 0;
+    t.fine_place[s] = static_cast<uint8_t>(refined ? fine_place(layout, s) : 0);
+    t.key_unit[s] = 1.0f / static_cast<float>(1u << key_plane);
+    t.key_factor[s] = 1 << key_plane;
+    t.twice_offset[0][s] = static_cast<int32_t>((4u << key_plane) - 1);
+    t.twice_offset[1][s] = static_cast<int32_t>(refined ? (4u << layout.value_plane) - 1 : 3u << layout.value_plane);
+  }
 }
 
-// q' of one row as integers in stored order.
-inline void encode_query(const LayoutTables& tables, const float* mapped, uint32_t key_pad, int16_t* codes,
-                         QueryRow& row) {
+// q' of one row as integers.
+inline void encode_query(const Tile& t, uint32_t r) {
+  const float* mapped = t.mapped + r * t.key_pad;
+  QueryRow& row = t.row[r];
   float largest = 0.0f;
   bool finite = true;
-  for (uint32_t d = 0; d < key_pad; ++d) {
+  for (uint32_t d = 0; d < t.key_pad; ++d) {
     const float magnitude = __builtin_fabsf(mapped[d]);
     finite = finite && magnitude < __builtin_inff();
     largest = magnitude > largest ? magnitude : largest;
   }
   // Below 2^-100 the reciprocal could overflow; such a query sees all tokens alike to the last bit.
   const float inverse = finite && largest > 0x1p-100f ? static_cast<float>(kQueryCode) / largest : 0.0f;
+  alignas(64) int16_t by_dim[kMaxHeadDim], stored[kMaxHeadDim];
   int32_t sum = 0;
-  for (uint32_t d = 0; d < key_pad; ++d) {
+  for (uint32_t d = 0; d < t.key_pad; ++d) {
     constexpr float kMagic = 12582912.0f;
     const float shifted = (finite ? mapped[d] * inverse : 0.0f) + kMagic;
     const int32_t code = __builtin_bit_cast(int32_t, shifted) - 0x4b400000;
-    codes[tables.key_place[d]] = static_cast<int16_t>(code);
+    by_dim[d] = static_cast<int16_t>(code);
+    stored[t.tables->key_place[d]] = static_cast<int16_t>(code);
     sum += code;
   }
+  split_numbers(stored, t.key_pad, t.operands + r * 2 * t.key_pad);
+  split_numbers(by_dim, t.key_pad, t.fine_operands + r * 2 * t.key_pad);
   row.code_sum = sum;
   row.code_unit = finite ? largest / static_cast<float>(kQueryCode) : __builtin_nanf("");
-}
-
-// out[r * 128 + c] = <codes[c], x[r]> over `length` (a multiple of 32), for n_codes (a multiple of 4) rows of codes.
-inline void dot_tile(const int16_t* codes, uint32_t n_codes, const int16_t* x, uint32_t n_rows, uint32_t length,
-                     int32_t* out) {
-  for (uint32_t c = 0; c < n_codes; c += 4) {
-    const int16_t* c0 = codes + c * length;
-    const int16_t *c1 = c0 + length, *c2 = c1 + length, *c3 = c2 + length;
-    for (uint32_t r = 0; r < n_rows; ++r) {
-      const int16_t* xr = x + r * length;
-      I32 s0{}, s1{}, s2{}, s3{};
-      for (uint32_t k = 0; k < length; k += 2 * kLanes) {
-        const I16 v = load(xr + k);
-        s0 = dot_pairs(s0, load(c0 + k), v);
-        s1 = dot_pairs(s1, load(c1 + k), v);
-        s2 = dot_pairs(s2, load(c2 + k), v);
-        s3 = dot_pairs(s3, load(c3 + k), v);
-      }
-      sum_lanes_4(s0, s1, s2, s3, out + r * kBlockTokens + c);
-    }
-  }
 }
 
 // 2^(e - 15) * (1 + m / 16) of the bytes e * 16 + m (format/scale.h).
@@ -87,8 +75,8 @@ inline void load_scales(const BlockLayout& layout, const LayoutTables& tables, c
   __builtin_memcpy(&b.header, block + layout.header, sizeof b.header);
   for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
     const F32 key = decode_scales(block + layout.key_scales + s) * b.header.key_base;
-    store(b.key + s, key * load(tables.plane_unit[0] + s));
-    store(b.value + s, decode_scales(block + layout.value_scales + s) * load(tables.plane_unit[1] + s));
+    store(b.key + s, key * load(tables.key_unit + s));
+    store(b.value + s, decode_scales(block + layout.value_scales + s));
   }
 }
 
@@ -113,73 +101,119 @@ inline float mean_logit(const BlockLayout& layout, const uint8_t* block, const f
   return sum_lanes(sum) * mean_scale;
 }
 
-// Base-2 logits of one row: logits[128]; slots that the row does not see get -infinity.
+// Base-2 logits of one row, and the largest of them; slots that the row does not see get -infinity.
 inline void block_logits(const AttendWork& work, const Tile& t, uint32_t r, float mean, const uint8_t* offset,
-                         uint32_t first, uint32_t last, float* logits) {
+                         uint32_t first, uint32_t last) {
   const float scale = work.softcap > 0.0f ? work.scale : work.scale * kLog2e;
   const QueryRow& row = t.row[r];
   const F32 unit = splat(0.5f * row.code_unit * scale), shift = splat(mean * scale);
-  const I32 sum = I32{} + row.code_sum;
+  const I32 code_sum = I32{} + row.code_sum;
+  float* logits = t.logits + r * kBlockTokens;
+  F32 top = splat(kMinusInfinity);
   for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
-    const I32 twice = load(t.dots + r * kBlockTokens + s) * 2 - load(t.tables->twice_offset[0] + s) * sum;
+    const I32 twice = load(t.dots + r * kBlockTokens + s) * 2 - load(t.tables->twice_offset[0] + s) * code_sum;
     F32 x = multiply_add(to_float(twice) * load(t.scales->key + s), unit, shift);
     if (work.softcap > 0.0f) x = softcap_lanes(x, work.softcap) * kLog2e;
     store(logits + s, x);
+    top = larger(x, top);
   }
+  t.block_largest[r] = largest_lane(top);
   if (!offset) return;
-  for (uint32_t s = 0; s < kBlockTokens; ++s)
+  t.block_largest[r] = kMinusInfinity;
+  for (uint32_t s = 0; s < kBlockTokens; ++s) {
     if (offset[s] < first || offset[s] >= last) logits[s] = kMinusInfinity;
+    if (logits[s] > t.block_largest[r]) t.block_largest[r] = logits[s];
+  }
 }
 
-// Partial softmax of one row over the block: updates largest and sum, leaves the weights as integers in stored order.
-inline void block_softmax(const Tile& t, uint32_t r, float* logits) {
-  F32 top = splat(kMinusInfinity);
-  for (uint32_t s = 0; s < kBlockTokens; s += kLanes) top = larger(load(logits + s), top);
-  const float block_largest = largest_lane(top), reference = softmax_reference(block_largest);
-  F32 sum{}, top_weight{};
+// What the base planes and the refinement planes of the first slots are together.
+inline void join_key_planes(const BlockLayout& layout, const Tile& t, uint32_t r) {
+  for (uint32_t s = 0; s < layout.h; s += kLanes) {
+    int32_t* dots = t.dots + r * kBlockTokens + s;
+    const I32 fine = load(t.fine_dots + r * kBlockTokens + s);
+    const I32 refined = load(t.tables->key_factor + s) > 1;  // the others have no refinement codes
+    store(dots, load(dots) * load(t.tables->key_factor + s) + (fine & refined));
+  }
+}
+
+// Partial softmax of one row over the block: updates that of the split, and turns logits into p * scale.
+inline void block_softmax(const BlockLayout& layout, const Tile& t, uint32_t r) {
+  float* logits = t.logits + r * kBlockTokens;
+  const float block_largest = t.block_largest[r], reference = softmax_reference(block_largest);
+  F32 sum{}, top{};
   for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
     const F32 p = exp2_lanes(load(logits + s) - reference);
     const F32 w = p * load(t.scales->value + s);
     sum += p;
-    top_weight = larger(w, top_weight);
+    top = larger(w, top);
     store(logits + s, w);
   }
-  const float largest_weight = largest_lane(top_weight);  // >= 2^-17: the scale of a slot with p = 1; 0 for NaN
-  const F32 inverse = splat(largest_weight > 0.0f ? static_cast<float>(kWeightCode) / largest_weight : 0.0f);
-  alignas(64) int16_t by_slot[kBlockTokens];
+  const float old_largest = t.split.largest[r], largest = old_largest > block_largest ? old_largest : block_largest;
+  const float base = softmax_reference(largest);
+  const float old_part = exp2_scalar(old_largest - base), new_part = exp2_scalar(block_largest - base);
+  t.split.largest[r] = largest;
+  t.split.sum[r] = t.split.sum[r] * old_part + sum_lanes(sum) * new_part;
+  t.rescale[r] = old_part;
+  const float largest_weight = largest_lane(top);  // >= 2^-15: the scale of a slot with p = 1; 0 for NaN
+  t.weight_inverse[r] = largest_weight > 0.0f ? static_cast<float>(kWeightCode) / largest_weight : 0.0f;
+  const float unit = 0.5f / static_cast<float>(kWeightCode << layout.value_plane);
+  t.weight_unit[r] = unit * new_part * largest_weight * t.scales->header.value_base;
+}
+
+// Weights of one row as operands: of the base planes, and of the refinement planes.
+inline void encode_weights(const BlockLayout& layout, const Tile& t, uint32_t r) {
+  const float* weights = t.logits + r * kBlockTokens;
+  const F32 inverse = splat(t.weight_inverse[r]);
+  alignas(64) int16_t by_slot[kBlockTokens], stored[kBlockTokens];
   I32 offset_sum{};
   for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
-    I32 w = round_to_int(load(logits + s) * inverse) << 16 >> 16;  // 16 bits, also where NaN made nonsense
+    I32 w = round_to_int(load(weights + s) * inverse) << 16 >> 16;  // 16 bits, also where NaN made nonsense
     offset_sum += w * load(t.tables->twice_offset[1] + s);
     store_narrow(by_slot + s, w);
   }
-  store_weights(by_slot, t.weights + r * kBlockTokens);
   t.weight_sum[r] = sum_lanes(offset_sum);
-
-  QueryRow& row = t.row[r];
-  const float largest = row.block_largest > block_largest ? row.block_largest : block_largest;
-  const float base = softmax_reference(largest);
-  const float old_part = exp2_scalar(row.block_largest - base), new_part = exp2_scalar(block_largest - base);
-  row.block_largest = largest;
-  row.block_sum = row.block_sum * old_part + sum_lanes(sum) * new_part;
-  t.rescale[r] = old_part;
-  t.weight_unit[r] = 0.5f * new_part * largest_weight / static_cast<float>(kWeightCode) * t.scales->header.value_base;
+  for (uint32_t g = 0; g < kBlockTokens; g += 32) transpose_pairs(by_slot + g, stored + g);  // value_place
+  split_numbers(stored, kBlockTokens, t.weights + r * 2 * kBlockTokens);
+  if (layout.h == 0 || layout.value_plane == 0) return;
+  const uint32_t n = fine_columns(layout) * 8;
+  for (uint32_t i = 0; i < n; ++i) stored[i] = 0;
+  for (uint32_t s = 0; s < layout.h; ++s) stored[t.tables->fine_place[s]] = by_slot[s];
+  split_numbers(stored, n, t.fine_weights + r * 2 * n);
 }
 
-// block_out += weights * values, 64 dims at a time.
+// Dots of the refinement planes of 32 dims with the weights: t.fine_dots [n_rows][32].
+inline void dot_value_refinement(const BlockLayout& layout, const Tile& t, const uint8_t* block, uint32_t d0) {
+  const uint32_t n = fine_columns(layout);
+  if (layout.value_plane == 2) {
+    fine_value_columns(layout, block, d0 / 32, t.fine_columns);
+    dot_planes<2>(t.fine_columns, n, t.fine_weights, t.n_rows, 8 * n, t.fine_dots, kGroupDims);
+  } else if (d0 % 64 == 0) {
+    fine_value_columns(layout, block, d0 / 64, t.fine_columns);
+    dot_planes<1>(t.fine_columns, n, t.fine_weights, t.n_rows, 8 * n, t.fine_dots, kGroupDims);
+  } else {
+    dot_planes<1, 4>(t.fine_columns, n, t.fine_weights, t.n_rows, 8 * n, t.fine_dots, kGroupDims);
+  }
+}
+
+// split.out += weights * values of the block.
 inline void block_values(const BlockLayout& layout, const Tile& t, const uint8_t* block, const bool* sees) {
-  for (uint32_t d0 = 0; d0 < layout.value_pad; d0 += kChunkDims) {
-    const uint32_t n = layout.value_pad - d0 < kChunkDims ? layout.value_pad - d0 : kChunkDims;
-    unpack_values(layout, block, d0, t.tables->value_refinement, t.runs, t.unpacked);
-    dot_tile(t.unpacked, n, t.weights, t.n_rows, kBlockTokens, t.dots);
+  constexpr uint32_t kN = kBlockTokens / 8;
+  const bool refined = layout.h > 0 && layout.value_plane > 0;
+  const int plane = static_cast<int>(layout.value_plane);
+  for (uint32_t d0 = 0; d0 < layout.value_pad; d0 += kGroupDims) {
+    if (d0 % 64 == 0) value_columns(layout, block, d0, t.columns);
+    const U64* columns = t.columns + d0 / kGroupDims % 2 * kRuns * kN;
+    dot_planes<2>(columns, kN, t.weights, t.n_rows, kBlockTokens, t.dots, kGroupDims);
+    if (refined) dot_value_refinement(layout, t, block, d0);
     for (uint32_t r = 0; r < t.n_rows; ++r) {
       if (!sees[r]) continue;
-      float* out = t.block_out + r * t.value_pad + d0;
+      float* out = t.split.out + r * t.value_pad + d0;
       const F32 unit = splat(t.weight_unit[r]), old_part = splat(t.rescale[r]);
       const I32 sum = I32{} + t.weight_sum[r];
-      for (uint32_t d = 0; d < n; d += kLanes) {
-        const F32 dot = to_float(load(t.dots + r * kBlockTokens + d) * 2 - sum);
-        store(out + d, multiply_add(dot, unit, load(out + d) * old_part));
+      for (uint32_t d = 0; d < kGroupDims; d += kLanes) {
+        I32 dots = load(t.dots + r * kGroupDims + d) << plane;
+        if (refined) dots += load(t.fine_dots + r * kGroupDims + d);
+        store(out + d, multiply_add(to_float(dots * 2 - sum), unit, load(out + d) * old_part));
       }
     }
   }
@@ -202,17 +236,24 @@ inline void attend_block(const AttendWork& work, const Tile& t, const BlockSpan&
   uint8_t offset[kBlockTokens];
   if (edge) slot_offsets(layout, span.bytes, offset);
   for (uint32_t g = 0; g < kBlockTokens / kGroupSlots; ++g) {
-    unpack_keys(layout, span.bytes, g, t.unpacked);
-    dot_tile(t.unpacked, kGroupSlots, t.codes, t.n_rows, layout.key_pad, t.dots + g * kGroupSlots);
+    key_columns(layout, span.bytes, g, t.columns);
+    dot_planes<2>(t.columns, layout.key_pad / 8, t.operands, t.n_rows, layout.key_pad, t.dots + g * kGroupSlots,
+                  kBlockTokens);
   }
+  const bool refined = layout.h > 0 && layout.key_plane > 0;
+  if (refined) dot_key_refinement(layout, span.bytes, t.fine_operands, t.n_rows, t.fine_dots, kBlockTokens);
   for (uint32_t r = 0; r < t.n_rows; ++r) {
     if (!sees[r]) continue;
+    if (refined) join_key_planes(layout, t, r);
     const float mean = mean_logit(layout, span.bytes, t.mapped + r * t.key_pad, t.scales->header.mean_scale);
     const bool cut = first[r] > 0 || span.last < kBlockTokens;
-    float* logits = t.logits + r * kBlockTokens;
-    block_logits(work, t, r, mean, cut ? offset : nullptr, first[r], span.last, logits);
-    block_softmax(t, r, logits);
+    block_logits(work, t, r, mean, cut ? offset : nullptr, first[r], span.last);
   }
+  // Row after row in each of these loops, not all of them for each row: a row's sums take long to arrive.
+  for (uint32_t r = 0; r < t.n_rows; ++r)
+    if (sees[r]) block_softmax(layout, t, r);
+  for (uint32_t r = 0; r < t.n_rows; ++r)
+    if (sees[r]) encode_weights(layout, t, r);
   block_values(layout, t, span.bytes, sees);
 }
 

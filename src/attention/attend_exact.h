@@ -104,9 +104,8 @@ inline void add_values(const float* values, uint32_t pad, const uint8_t* index, 
 }
 
 inline void attend_chunk(const AttendWork& work, const Tile& t, const ChunkReader& chunk, uint32_t r) {
-  QueryRow& row = t.row[r];
   uint8_t index[kChunkTokens];
-  const uint32_t n = visible_tokens(work, chunk, row, index);
+  const uint32_t n = visible_tokens(work, chunk, t.row[r], index);
   if (n == 0) return;
   float p[kChunkTokens] = {};
   exact_logits(work, t, t.query + r * t.key_pad, index, n, p);
@@ -114,17 +113,18 @@ inline void attend_chunk(const AttendWork& work, const Tile& t, const ChunkReade
   F32 top = splat(kMinusInfinity), sum{};
   for (uint32_t i = 0; i < kChunkTokens; i += kLanes) top = larger(load(p + i), top);
   const float chunk_largest = largest_lane(top);
-  const float largest = row.exact_largest > chunk_largest ? row.exact_largest : chunk_largest;
+  const float old_largest = t.exact.largest[r];
+  const float largest = old_largest > chunk_largest ? old_largest : chunk_largest;
   const float reference = softmax_reference(largest);
   for (uint32_t i = 0; i < kChunkTokens; i += kLanes) {
     const F32 weight = exp2_lanes(load(p + i) - reference);
     store(p + i, weight);
     sum += weight;
   }
-  const float old_part = exp2_scalar(row.exact_largest - reference);
-  row.exact_largest = largest;
-  row.exact_sum = row.exact_sum * old_part + sum_lanes(sum);
-  float* out = t.exact_out + r * t.value_pad;
+  const float old_part = exp2_scalar(old_largest - reference);
+  t.exact.largest[r] = largest;
+  t.exact.sum[r] = t.exact.sum[r] * old_part + sum_lanes(sum);
+  float* out = t.exact.out + r * t.value_pad;
   uint32_t d = 0;
   for (; d + 64 <= t.value_pad; d += 64)
     add_values<64 / kLanes>(t.chunk_values + d, t.value_pad, index, n, p, old_part, out + d);
@@ -140,12 +140,6 @@ inline void attend_exact(const AttendWork& work, const Tile& t) {
     widen_rows(chunk.value, chunk.n, work.value_dim, t.value_pad, t.chunk_values);
     for (uint32_t r = 0; r < t.n_rows; ++r) attend_chunk(work, t, chunk, r);
   }
-}
-
-// Number of entries of a line of votes: up to the last voter's own position.
-inline uint64_t vote_line(const AttendWork& work) {
-  const uint64_t end = work.first_position + work.n_new - 1;
-  return end > work.vote_first ? end - work.vote_first : 0;
 }
 
 // Adds the attention mass that one row gives to the chunk. A row whose result is not finite has no vote.

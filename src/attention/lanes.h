@@ -24,6 +24,8 @@ inline constexpr uint32_t kLanes = kVectorBytes / 4;  // 32-bit lanes
 typedef float F32 __attribute__((vector_size(kVectorBytes)));
 typedef int32_t I32 __attribute__((vector_size(kVectorBytes)));
 typedef int16_t I16 __attribute__((vector_size(kVectorBytes)));  // twice kLanes
+typedef uint64_t U64 __attribute__((vector_size(kVectorBytes)));
+inline constexpr uint32_t kQwords = kVectorBytes / 8;
 
 // Any address; vectors never cross the end of a buffer because its rows are padded.
 inline F32 load(const float* p) {
@@ -36,15 +38,13 @@ inline I32 load(const int32_t* p) {
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
-inline I16 load(const int16_t* p) {
-  I16 v;
+inline U64 load_qwords(const uint8_t* p) {
+  U64 v;
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
 inline void store(float* p, F32 v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void store(int32_t* p, I32 v) { __builtin_memcpy(p, &v, sizeof v); }
-
-inline void store(int16_t* p, I16 v) { __builtin_memcpy(p, &v, sizeof v); }
 
 // The low 16 bits of each lane.
 inline void store_narrow(int16_t* p, I32 v) {
@@ -63,12 +63,19 @@ inline I32 load_bytes_32(const Byte* p) {
   return __builtin_convertvector(__builtin_convertvector(v, Words), I32);
 }
 
-// 2 * kLanes bytes as 16-bit lanes.
-inline I16 load_bytes_16(const uint8_t* p) {
-  typedef uint8_t Bytes __attribute__((vector_size(kVectorBytes / 2)));
-  Bytes v;
+// kQwords words of 32 bits as 64-bit lanes.
+inline U64 widen_words(const uint8_t* p) {
+  typedef uint32_t Words __attribute__((vector_size(kVectorBytes / 2)));
+  Words v;
   __builtin_memcpy(&v, p, sizeof v);
-  return __builtin_convertvector(v, I16);
+  return __builtin_convertvector(v, U64);
+}
+
+// The same 8 bytes in every 64-bit lane.
+inline U64 repeat_qword(const uint8_t* p) {
+  uint64_t qword;
+  __builtin_memcpy(&qword, p, sizeof qword);
+  return U64{} + qword;
 }
 
 inline F32 to_float(I32 v) { return __builtin_convertvector(v, F32); }
@@ -84,10 +91,34 @@ inline I32 round_to_int(F32 v) {
 
 inline F32 splat(float x) { return reinterpret_cast<F32>(_mm512_set1_ps(x)); }
 inline F32 multiply_add(F32 a, F32 b, F32 c) { return reinterpret_cast<F32>(_mm512_fmadd_ps(a, b, c)); }
-// acc[i] + a[2i] * b[2i] + a[2i+1] * b[2i+1]
-inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
-  return reinterpret_cast<I32>(
-      _mm512_dpwssd_epi32(reinterpret_cast<__m512i>(acc), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+
+// What follows, in each of the three variants: sums of products of unsigned codes with signed 16-bit numbers, which come
+// as two operands of a byte a number.
+//   split_numbers   the two operands of n numbers, n bytes each
+//   plane_codes     the codes of one bit plane, maybe times a power of two
+//   dot_part        what one of the operands adds to its sum
+//   join_parts      the sum of products, in 32-bit lanes of four codes each
+// Here: the number is 256 high + low, both signed bytes. A plane stays at its place in the byte.
+typedef I32 DotSum;
+template <uint32_t kPart>
+inline DotSum dot_part(DotSum sum, U64 codes, U64 part) {
+  return reinterpret_cast<I32>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(codes),
+                                                   reinterpret_cast<__m512i>(part)));
+}
+template <uint32_t kWidth>
+inline U64 plane_codes(U64 bytes, uint32_t plane) {
+  return bytes & (((uint64_t{1} << kWidth) - 1) * 0x0101010101010101u << plane * kWidth);
+}
+template <uint32_t kWidth>
+inline I32 join_parts(DotSum low, DotSum high, uint32_t plane) {
+  return (low + (high << 8)) >> static_cast<int>(plane * kWidth);  // exact: every sum is a multiple
+}
+inline U64 even_qwords(U64 a, U64 b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
+inline U64 odd_qwords(U64 a, U64 b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
+// a[0] + a[1], a[2] + a[3], .., then those of b.
+inline I32 add_pairs(I32 a, I32 b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
 
 #define OSCAR_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
@@ -99,8 +130,29 @@ inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
 
 inline F32 splat(float x) { return reinterpret_cast<F32>(_mm256_set1_ps(x)); }
 inline F32 multiply_add(F32 a, F32 b, F32 c) { return reinterpret_cast<F32>(_mm256_fmadd_ps(a, b, c)); }
-inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
-  return acc + reinterpret_cast<I32>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+
+// As above, with sums of 16 bits: see code_dots.h for why they hold.
+typedef I16 DotSum;
+template <uint32_t kPart>
+inline DotSum dot_part(DotSum sum, U64 codes, U64 part) {
+  return sum +
+         reinterpret_cast<I16>(_mm256_maddubs_epi16(reinterpret_cast<__m256i>(codes), reinterpret_cast<__m256i>(part)));
+}
+template <uint32_t kWidth>
+inline U64 plane_codes(U64 bytes, uint32_t plane) {
+  return bytes >> plane * kWidth & ((uint64_t{1} << kWidth) - 1) * 0x0101010101010101u;
+}
+template <uint32_t kWidth>
+inline I32 join_parts(DotSum low, DotSum high, uint32_t) {
+  const __m256i one = _mm256_set1_epi16(1);
+  return reinterpret_cast<I32>(_mm256_madd_epi16(reinterpret_cast<__m256i>(low), one)) +
+         (reinterpret_cast<I32>(_mm256_madd_epi16(reinterpret_cast<__m256i>(high), one)) << 8);
+}
+inline U64 even_qwords(U64 a, U64 b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
+inline U64 odd_qwords(U64 a, U64 b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
+inline I32 add_pairs(I32 a, I32 b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
 }
 
 #define OSCAR_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
@@ -112,16 +164,35 @@ inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
 
 inline F32 splat(float x) { return F32{x, x, x, x}; }
 inline F32 multiply_add(F32 a, F32 b, F32 c) { return a * b + c; }
+
+// The operands are numbers of 16 bits: those at even places, and those at odd places.
+typedef I32 DotSum;
+inline I32 dot_pairs(I32 sum, I16 a, I16 b) {
 #if defined(__SSE2__)
-inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
-  return acc + reinterpret_cast<I32>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
-}
+  return sum + reinterpret_cast<I32>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
 #else
-inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
-  for (uint32_t i = 0; i < kLanes; ++i) acc[i] += a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
-  return acc;
-}
+  for (uint32_t i = 0; i < kLanes; ++i) sum[i] += a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
+  return sum;
 #endif
+}
+template <uint32_t kPart>
+inline DotSum dot_part(DotSum sum, U64 codes, U64 part) {
+  const U64 own = kPart == 0 ? codes & 0x00ff00ff00ff00ffu : codes >> 8 & 0x00ff00ff00ff00ffu;
+  return dot_pairs(sum, reinterpret_cast<I16>(own), reinterpret_cast<I16>(part));
+}
+template <uint32_t kWidth>
+inline U64 plane_codes(U64 bytes, uint32_t plane) {
+  return bytes >> plane * kWidth & ((uint64_t{1} << kWidth) - 1) * 0x0101010101010101u;
+}
+template <uint32_t kWidth>
+inline I32 join_parts(DotSum low, DotSum high, uint32_t) {
+  return low + high;
+}
+inline U64 even_qwords(U64 a, U64 b) { return __builtin_shufflevector(a, b, 0, 2); }
+inline U64 odd_qwords(U64 a, U64 b) { return __builtin_shufflevector(a, b, 1, 3); }
+inline I32 add_pairs(I32 a, I32 b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+}
 
 #define OSCAR_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
 #define OSCAR_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
@@ -129,6 +200,43 @@ inline I32 dot_pairs(I32 acc, I16 a, I16 b) {
 #define OSCAR_HIGH_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
 
 #endif
+
+// 16 pairs of 16-bit numbers as a matrix of 4 x 4 pairs, transposed.
+inline void transpose_pairs(const int16_t* from, int16_t* to) {
+#if defined(OSCAR_LANES_512)
+  I32 v;
+  __builtin_memcpy(&v, from, sizeof v);
+  v = __builtin_shufflevector(v, v, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __builtin_memcpy(to, &v, sizeof v);
+#else
+  typedef int32_t Row __attribute__((vector_size(16)));
+  Row v[4];
+  __builtin_memcpy(v, from, sizeof v);
+  const Row ac0 = __builtin_shufflevector(v[0], v[2], 0, 4, 1, 5),
+            ac1 = __builtin_shufflevector(v[0], v[2], 2, 6, 3, 7);
+  const Row bd0 = __builtin_shufflevector(v[1], v[3], 0, 4, 1, 5),
+            bd1 = __builtin_shufflevector(v[1], v[3], 2, 6, 3, 7);
+  v[0] = __builtin_shufflevector(ac0, bd0, 0, 4, 1, 5);
+  v[1] = __builtin_shufflevector(ac0, bd0, 2, 6, 3, 7);
+  v[2] = __builtin_shufflevector(ac1, bd1, 0, 4, 1, 5);
+  v[3] = __builtin_shufflevector(ac1, bd1, 2, 6, 3, 7);
+  __builtin_memcpy(to, v, sizeof v);
+#endif
+}
+
+inline void split_numbers(const int16_t* __restrict__ numbers, uint32_t n, uint8_t* __restrict__ parts) {
+#if defined(OSCAR_LANES_512) || defined(OSCAR_LANES_256)
+  for (uint32_t i = 0; i < n; ++i) {
+    parts[i] = static_cast<uint8_t>(numbers[i]);
+    parts[n + i] = static_cast<uint8_t>((numbers[i] + 128) >> 8);
+  }
+#else
+  for (uint32_t i = 0; i < n; i += 2) {
+    __builtin_memcpy(parts + i, numbers + i, 2);
+    __builtin_memcpy(parts + n + i, numbers + i + 1, 2);
+  }
+#endif
+}
 
 // out[0..3] = the sums over the lanes of a, b, c, d: a 4 x 4 transposition within each 128 bits, then the 128-bit parts
 // folded. Each sum has the same order of additions.

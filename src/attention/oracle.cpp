@@ -81,8 +81,8 @@ std::vector<Token> cached_tokens(const AttendWork& work) {
 }
 
 // A query that is not finite spoils its row, whatever its signs and the softcap: its infinities count as NaN.
-Vector query_row(const AttendWork& work, uint64_t row) {
-  Vector q(work.q + row * work.key_dim, work.q + (row + 1) * work.key_dim);
+Vector query_row(const AttendWork& work, uint32_t r) {
+  Vector q(work.q + r * work.key_dim, work.q + (r + 1) * work.key_dim);
   for (double& x : q)
     if (!std::isfinite(x)) x = std::numeric_limits<double>::quiet_NaN();
   return q;
@@ -122,8 +122,9 @@ double softmax_row(const AttendWork& work, const std::vector<Token>& tokens, uin
   return largest + std::log(denominator);
 }
 
-void write_output(const AttendWork& work, const std::vector<Token>& tokens, uint64_t row, const Vector& mass,
+void write_output(const AttendWork& work, const std::vector<Token>& tokens, uint32_t r, const Vector& mass,
                   const Vector& value_inverse) {
+  const uint64_t row = work.first_row + r;
   Vector exact(work.value_dim, 0.0), packed(work.value_dim, 0.0);
   for (size_t t = 0; t < tokens.size(); ++t) {
     if (!sees(work, static_cast<uint32_t>(row / work.group), tokens[t].position)) continue;
@@ -132,27 +133,20 @@ void write_output(const AttendWork& work, const std::vector<Token>& tokens, uint
   }
   if (work.n_blocks > 0) packed = times(packed, value_inverse);
   for (uint32_t d = 0; d < work.value_dim; ++d)
-    work.out[row * work.value_dim + d] = static_cast<float>(exact[d] + packed[d]);
+    work.out[r * work.value_dim + d] = static_cast<float>(exact[d] + packed[d]);
 }
 
 // Only rows whose result is finite vote.
-void add_votes(const AttendWork& work, const std::vector<Token>& tokens, uint64_t row, const Vector& mass) {
-  const uint32_t new_token = static_cast<uint32_t>(row / work.group), first_voter = work.n_new - work.n_voters;
-  if (new_token < first_voter || !std::isfinite(work.lse[row])) return;
+void add_votes(const AttendWork& work, const std::vector<Token>& tokens, uint32_t r, const Vector& mass) {
+  const uint32_t new_token = static_cast<uint32_t>((work.first_row + r) / work.group);
+  const uint32_t first_voter = work.n_new - work.n_voters;
+  if (new_token < first_voter || !std::isfinite(work.lse[r])) return;
   float* line = work.votes + (new_token - first_voter) * work.vote_stride;
   for (size_t t = 0; t < tokens.size(); ++t) {
     const uint64_t position = tokens[t].position;
     if (tokens[t].packed || position < work.vote_first || position >= work.first_position + new_token) continue;
     line[position - work.vote_first] += static_cast<float>(mass[t]);
   }
-}
-
-// Lines reach up to the last voter's own position.
-void clear_votes(const AttendWork& work) {
-  const uint64_t end = work.first_position + work.n_new - 1;
-  for (uint32_t i = 0; i < work.n_voters; ++i)
-    for (uint64_t position = work.vote_first; position < end; ++position)
-      work.votes[i * work.vote_stride + (position - work.vote_first)] = 0.0f;
 }
 
 }  // namespace
@@ -164,14 +158,13 @@ void attend_oracle(const AttendWork& work) {
     query_map = explicit_matrix(work.transform->query, work.key_dim);
     value_inverse = explicit_matrix(work.transform->value_inverse, work.value_dim);
   }
-  clear_votes(work);
   Vector mass(tokens.size());
-  for (uint64_t row = 0; row < uint64_t{work.n_new} * work.group; ++row) {
-    const Vector q = query_row(work, row);
+  for (uint32_t r = 0; r < work.n_tile_rows; ++r) {
+    const Vector q = query_row(work, r);
     const Vector mapped = work.n_blocks > 0 ? times(q, query_map) : q;
-    work.lse[row] = static_cast<float>(softmax_row(work, tokens, row, q, mapped, mass));
-    write_output(work, tokens, row, mass, value_inverse);
-    add_votes(work, tokens, row, mass);
+    work.lse[r] = static_cast<float>(softmax_row(work, tokens, work.first_row + r, q, mapped, mass));
+    write_output(work, tokens, r, mass, value_inverse);
+    add_votes(work, tokens, r, mass);
   }
 }
 

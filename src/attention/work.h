@@ -7,6 +7,15 @@
 
 namespace oscar {
 
+inline constexpr uint32_t kTileRows = 32;
+
+// Sums over blocks are cut where their tokens' positions pass a multiple of this: each split has a partial softmax of
+// its own, and these are added in order, no matter who computed them.
+inline constexpr uint64_t kSplitTokens = 4096;
+
+// Floats of the partial softmax of a tile: largest[kTileRows], sum[kTileRows], out[kTileRows][value_pad].
+constexpr uint64_t partial_floats(uint32_t value_pad) { return kTileRows * (uint64_t{2} + value_pad); }
+
 // A block of a sequence as one KV head sees it. Valid tokens are the offsets [first, last); the token at offset i has
 // position start + i.
 struct BlockSpan {
@@ -29,11 +38,15 @@ struct RowSpan {
 //   j <= p, and p - j < window (where window > 0), and
 //   where both are new tokens (j >= first_position) and mask is given: j == p or mask[i * mask_stride + j - first] != 0.
 // Blocks hold tokens before first_position only.
+//
+// A work asks for the rows [first_row, first_row + n_tile_rows), at most kTileRows of them: q, out and lse are of these.
 struct AttendWork {
   const BlockLayout* layout;
   const HeadTransform* transform;
   uint32_t key_dim, value_dim;
   uint32_t group, n_new;
+  uint64_t first_row;
+  uint32_t n_tile_rows;
   uint64_t first_position;
   uint32_t window;           // 0: everything
   float scale, softcap;      // scale > 0; softcap 0: off
@@ -45,15 +58,15 @@ struct AttendWork {
   uint32_t n_blocks;
   const RowSpan* rows;  // ascending, disjoint, the new tokens included
   uint32_t n_rows;
+  const float* partials;  // of all splits of the blocks, in order (partial_floats of each); null: not yet computed
 
-  const float* q;  // [n_new * group][key_dim]
-  float* out;      // [n_new * group][value_dim]
-  float* lse;      // [n_new * group] natural log
+  const float* q;  // [n_tile_rows][key_dim]
+  float* out;      // [n_tile_rows][value_dim]
+  float* lse;      // [n_tile_rows] natural log
 
-  // Votes (importance/votes.h): each of the last n_voters new tokens adds, for the exact rows at positions
-  // [vote_first, its own), the attention mass summed over the group, to its own line votes[i][position - vote_first],
-  // i = index among the voters. Lines are overwritten; entries that a voter does not see are set to 0. n_voters may
-  // be 0.
+  // Votes (importance/votes.h): rows of the last n_voters new tokens add, for the exact rows at positions [vote_first,
+  // their own), their attention mass to the token's line votes[i][position - vote_first], i = index among the voters.
+  // The caller has cleared the lines. n_voters may be 0.
   uint32_t n_voters;
   uint64_t vote_first;
   float* votes;

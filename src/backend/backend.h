@@ -12,12 +12,14 @@ class Backend {
   virtual ~Backend() = default;
   virtual const char* name() const = 0;
 
-  // Bytes of scratch (64-byte aligned) that attend and pack need for this head geometry and any work of at most
-  // max_rows query rows.
-  virtual size_t scratch_bytes(uint32_t key_dim, uint32_t value_dim, uint32_t max_rows) const = 0;
+  // Bytes of scratch (64-byte aligned) that any call needs for this head geometry.
+  virtual size_t scratch_bytes(uint32_t key_dim, uint32_t value_dim) const = 0;
 
   // Neither allocates nor throws.
   virtual void attend(const AttendWork& work, void* scratch) const = 0;
+  // The partial softmax of each split of work.blocks, in order, partial_floats of each: what AttendWork.partials wants.
+  // Several calls, each with whole splits, may fill it. A backend whose attend ignores partials leaves it as it is.
+  virtual void attend_splits(const AttendWork& work, float* partials, void* scratch) const = 0;
   // Same bytes from every backend (docs/numerics.md). Non-finite elements become 0 and are counted in the header.
   virtual void pack(const PackWork& work, void* scratch) const = 0;
   // Keys and values of the valid slots of a block in the model's own basis, for read-back: row i is the token at

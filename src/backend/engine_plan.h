@@ -51,6 +51,7 @@ struct EnginePlan {
   uint32_t n_recent = 0, max_rollback = 0;
   uint32_t max_sequences = 0, max_open_steps = 0, max_step_tokens = 0;
   uint64_t max_tokens = 0;
+  uint32_t n_threads = 1;  // of the host's engine
   bool plain_writer = false;
   bool batch_invariant = false;
   // Nothing is packed yet: what ages gets a block, and the choice of its refined tokens, but keeps its exact rows. The
@@ -67,8 +68,6 @@ struct EngineSizes {
   uint64_t max_step_blocks = 0;  // reserved by a long step
   uint64_t max_aged_blocks = 0;  // packed by one begin
   uint32_t max_kv_heads = 0, max_group = 0;
-  uint64_t row_floats = 0;        // query or output rows of one KV head, for a whole step
-  uint64_t group_rows = 0;        // max_group * max_step_tokens
   uint64_t vote_floats = 0;       // votes of one KV head's voters
   uint64_t scratch_elements = 0;  // of one scratch area; 0 where no step is long
   uint64_t chunk_tokens = 0;      // of one line of chunk votes

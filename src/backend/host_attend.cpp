@@ -6,38 +6,70 @@
 
 namespace oscar {
 
-// Exact rows of head 0, ascending: sinks, the old tail, the new tokens. Other heads are a constant further on, except
-// that scratch rows have their own distance. Returns how many spans are in pages.
-uint32_t HostEngine::gather_rows(const StepView& step, const Part& p) {
+// Which tokens make a task of their own. The voters of an entry stay together, for their votes are added in their order;
+// they come first, being the longest tasks.
+void HostEngine::list_ranges(const StepView& step, const AttendRequest& r, bool votes) {
+  ranges_.clear();
+  const uint32_t tile_tokens = kTileRows / (plan_.layers[r.layer].n_q_heads / class_of(r.layer).n_kv_heads);
+  auto n_voters = [&](const StepEntry& e) { return votes ? std::min(e.n_sure(), kMaxVoters) + e.n_draft : 0; };
+  for (uint32_t i = 0; i < step.entries.size(); ++i) {
+    const StepEntry& e = step.entries[i];
+    const uint32_t n = n_voters(e);
+    if (e.slot != kPaddingSlot && n > 0) ranges_.push_back({i, e.n_new - n, n, true, 0});
+  }
+  for (uint32_t i = 0; i < step.entries.size(); ++i) {
+    const StepEntry& e = step.entries[i];
+    if (e.slot == kPaddingSlot) continue;
+    const uint32_t end = e.n_new - n_voters(e);
+    for (uint32_t first = 0; first < end; first += tile_tokens)
+      ranges_.push_back({i, first, std::min(tile_tokens, end - first), false, 0});
+  }
+}
+
+uint32_t HostEngine::n_splits(const Part& p) const {
+  uint32_t n = 0;
+  uint64_t last = ~uint64_t{0};
+  for (const BlockEntry& b : p.sequence.blocks) {
+    if (b.start >= p.sequence.exact_from) break;
+    n += b.start / kSplitTokens != last;
+    last = b.start / kSplitTokens;
+  }
+  return n;
+}
+
+void HostEngine::gather_blocks(const Part& p, uint32_t head, Worker& worker) const {
+  const uint64_t offset = uint64_t{head_index(p.c, p.layer, head)} * p.c.layout.bytes;
+  worker.blocks.clear();
+  for (const BlockEntry& b : p.sequence.blocks)
+    if (b.start < p.sequence.exact_from) worker.blocks.push_back({data(b.unit) + offset, b.start, b.first, b.last});
+}
+
+// Exact rows of a head, ascending: sinks, the old tail, the new tokens.
+void HostEngine::gather_rows(const StepView& step, const Part& p, uint32_t head, Worker& worker) {
   const StepEntry& e = p.entry;
   const LayerClass& c = p.c;
   const uint64_t in_pages = p.step.uses_scratch ? e.base : e.end();  // tokens before this one are read from pages
   const uint64_t tail = std::max(p.sequence.kept_from, c.exact ? 0 : p.sequence.exact_from);
-  row_spans_.clear();
+  worker.rows.clear();
   auto add = [&](uint64_t first, uint64_t last) {
     while (first < last) {
       const uint64_t stop = std::min(last, (first / kPageTokens + 1) * kPageTokens);
-      const RowPointers row = row_at(c, p.sequence.pages[first / kPageTokens], head_index(c, p.layer, 0), first);
-      row_spans_.push_back({row.key, row.value, first, static_cast<uint32_t>(stop - first), c.key_dim, c.value_dim});
+      const RowPointers row = row_at(c, p.sequence.pages[first / kPageTokens], head_index(c, p.layer, head), first);
+      worker.rows.push_back({row.key, row.value, first, static_cast<uint32_t>(stop - first), c.key_dim, c.value_dim});
       first = stop;
     }
   };
   add(0, std::min<uint64_t>(c.n_sink, in_pages));
   add(std::max<uint64_t>(tail, c.n_sink), in_pages);
-  const uint32_t n_in_pages = static_cast<uint32_t>(row_spans_.size());
   if (p.step.uses_scratch) {
-    const RowPointers row = scratch_row(step, p, 0, e.row);
-    row_spans_.push_back({row.key, row.value, e.base, e.n_new, c.n_kv_heads * c.key_dim, c.n_kv_heads * c.value_dim});
+    const RowPointers row = scratch_row(step, p, head, e.row);
+    worker.rows.push_back({row.key, row.value, e.base, e.n_new, c.n_kv_heads * c.key_dim, c.n_kv_heads * c.value_dim});
   }
-  return n_in_pages;
 }
 
-// All of the work but its pointers to heads.
-AttendWork HostEngine::describe(const Part& p, const AttendRequest& r, bool votes) {
+// All of the work but its tokens and its tile.
+AttendWork HostEngine::describe(const Part& p, const AttendRequest& r, Worker& worker) const {
   const StepEntry& e = p.entry;
-  const uint32_t n_voters = std::min(e.n_sure(), kMaxVoters) + e.n_draft;
-  const uint64_t first_voter = e.end() - n_voters;
-  const uint64_t horizon = first_voter > plan_.n_recent ? first_voter - plan_.n_recent : 0;
   AttendWork work{};
   work.layout = &p.c.layout;
   work.key_dim = p.c.key_dim;
@@ -48,57 +80,113 @@ AttendWork HostEngine::describe(const Part& p, const AttendRequest& r, bool vote
   work.window = p.c.window;
   work.scale = r.scale;
   work.softcap = r.softcap;
-  work.sink_logits = r.sink_logits ? sinks_.data() : nullptr;
+  work.sink_logits = r.sink_logits ? worker.sinks.data() : nullptr;
   work.mask = r.mask ? static_cast<const uint8_t*>(r.mask.data) + r.mask.offset(e.row, 0) : nullptr;
   work.mask_stride = static_cast<uint64_t>(r.mask.row_stride);
-  work.q = q_.data();
-  work.out = out_.data();
-  work.lse = lse_.data();
-  // In a long step every voter counts for all undecided tokens: they age before more queries come.
-  work.vote_first = p.step.ages ? p.sequence.packed_end : std::max(p.sequence.packed_end, horizon);
-  work.n_voters = votes && work.vote_first < e.end() ? n_voters : 0;
-  work.votes = votes_.data();
-  work.vote_stride = e.end() - std::min(e.end(), work.vote_first);
+  work.q = worker.q.data();
+  work.out = worker.out.data();
+  work.lse = worker.lse.data();
+  work.votes = worker.votes.data();
   return work;
 }
 
-void HostEngine::attend_part(const StepView& step, const Part& p, const AttendRequest& r, bool votes) {
-  const StepEntry& e = p.entry;
-  const LayerClass& c = p.c;
-  AttendWork work = describe(p, r, votes);
-  const uint64_t class_head = head_index(c, p.layer, 0), head_elements = c.head_page_bytes / sizeof(uint16_t);
-  block_spans_.clear();
-  for (const BlockEntry& b : p.sequence.blocks)
-    if (b.start < p.sequence.exact_from)
-      block_spans_.push_back({data(b.unit) + class_head * c.layout.bytes, b.start, b.first, b.last});
-  const uint32_t n_in_pages = gather_rows(step, p);
-  work.blocks = block_spans_.data();
-  work.n_blocks = static_cast<uint32_t>(block_spans_.size());
-  work.rows = row_spans_.data();
-  work.n_rows = static_cast<uint32_t>(row_spans_.size());
+void HostEngine::load_tile(const Part& p, const AttendRequest& r, uint32_t head, const AttendWork& work,
+                           Worker& worker) const {
+  for (uint32_t i = 0; i < work.n_tile_rows; ++i) {
+    const uint64_t row = work.first_row + i;
+    load_row(r.q, p.entry.row + row / work.group, head * work.group + static_cast<uint32_t>(row % work.group),
+             work.key_dim, worker.q.data() + uint64_t{i} * work.key_dim);
+  }
+}
 
-  for (uint32_t head = 0; head < c.n_kv_heads; ++head) {
-    const uint32_t first_q = head * work.group;
-    work.transform = transforms_[p.layer.layer_class][class_head + head];
-    for (uint32_t i = 0; i < e.n_new; ++i)
-      for (uint32_t g = 0; g < work.group; ++g)
-        load_row(r.q, e.row + i, first_q + g, c.key_dim, q_.data() + (uint64_t{i} * work.group + g) * c.key_dim);
-    if (r.sink_logits)
-      for (uint32_t g = 0; g < work.group; ++g) load_row(r.sink_logits, 0, first_q + g, 1, &sinks_[g]);
-    backend_.attend(work, backend_scratch_.data);
-    for (uint32_t i = 0; i < e.n_new; ++i)
-      for (uint32_t g = 0; g < work.group; ++g) {
-        const uint64_t row = uint64_t{i} * work.group + g;
-        store_row(r.out, e.row + i, first_q + g, c.value_dim, out_.data() + row * c.value_dim);
-        if (r.lse) store_row(r.lse, e.row + i, first_q + g, 1, &lse_[row]);
-      }
-    if (work.n_voters > 0) add_votes(step, p, head, work);
-    for (BlockSpan& b : block_spans_) b.bytes += c.layout.bytes;
-    for (uint32_t i = 0; i < row_spans_.size(); ++i) {
-      row_spans_[i].key += i < n_in_pages ? head_elements : c.key_dim;
-      row_spans_[i].value += i < n_in_pages ? head_elements : c.value_dim;
+// The blocks of ranges of one tile, by all threads, split by split. How many splits make a task changes no bit.
+void HostEngine::attend_splits(const StepView& step, const AttendRequest& r) {
+  const uint32_t n_heads = class_of(r.layer).n_kv_heads;
+  const uint32_t tile_tokens = kTileRows / (plan_.layers[r.layer].n_q_heads / n_heads);
+  uint64_t total = 0;
+  for (AttendRange& range : ranges_)
+    if (range.n <= tile_tokens) {
+      range.n_splits = n_splits(part_of(step, step.entries[range.entry], r.layer));
+      total += uint64_t{range.n_splits} * n_heads;
+    }
+  const uint32_t per_task = static_cast<uint32_t>(total / (2 * kTasksPerThread * pool_.n_threads()) + 1);
+  uint32_t n_tasks = 0;
+  for (const AttendRange& range : ranges_) n_tasks += (range.n_splits + per_task - 1) / per_task * n_heads;
+
+  pool_.run(n_tasks, [&](uint32_t task, uint32_t thread) {
+    Worker& worker = workers_[thread];
+    uint32_t index = 0, of_head = 0;
+    for (;; ++index) {
+      of_head = (ranges_[index].n_splits + per_task - 1) / per_task;
+      if (task < of_head * n_heads) break;
+      task -= of_head * n_heads;
+    }
+    const AttendRange& range = ranges_[index];
+    const Part p = part_of(step, step.entries[range.entry], r.layer);
+    const uint32_t head = task / of_head, first_split = task % of_head * per_task;
+    AttendWork work = describe(p, r, worker);
+    work.first_row = uint64_t{range.first} * work.group;
+    work.n_tile_rows = range.n * work.group;
+    work.transform = transforms_[p.layer.layer_class][head_index(p.c, p.layer, head)];
+    load_tile(p, r, head, work, worker);
+    gather_blocks(p, head, worker);
+    // The blocks of this task's splits.
+    uint32_t begin = 0, split = 0;
+    const auto next_split = [&](uint32_t b) {
+      const uint64_t of = worker.blocks[b].start / kSplitTokens;
+      while (b < worker.blocks.size() && worker.blocks[b].start / kSplitTokens == of) ++b;
+      return b;
+    };
+    for (; split < first_split; ++split) begin = next_split(begin);
+    uint32_t end = begin;
+    for (; split < std::min(first_split + per_task, range.n_splits); ++split) end = next_split(end);
+    work.blocks = worker.blocks.data() + begin;
+    work.n_blocks = end - begin;
+    const uint64_t stride = partial_floats(round_up(p.c.value_dim, kDimUnit));
+    backend_.attend_splits(work, partials_at(index, n_heads, head) + first_split * stride, worker.scratch.data);
+  });
+}
+
+void HostEngine::attend_range(const StepView& step, const AttendRequest& r, uint32_t index, uint32_t head,
+                              Worker& worker) {
+  const AttendRange& range = ranges_[index];
+  const Part p = part_of(step, step.entries[range.entry], r.layer);
+  const StepEntry& e = p.entry;
+  AttendWork work = describe(p, r, worker);
+  gather_blocks(p, head, worker);
+  gather_rows(step, p, head, worker);
+  work.blocks = worker.blocks.data();
+  work.n_blocks = static_cast<uint32_t>(worker.blocks.size());
+  work.rows = worker.rows.data();
+  work.n_rows = static_cast<uint32_t>(worker.rows.size());
+  work.transform = transforms_[p.layer.layer_class][head_index(p.c, p.layer, head)];
+  if (range.n_splits > 0) work.partials = partials_at(index, p.c.n_kv_heads, head);
+  if (range.votes) {
+    // In a long step every voter counts for all undecided tokens: they age before more queries come.
+    const uint64_t first_voter = e.end() - range.n;
+    const uint64_t horizon = first_voter > plan_.n_recent ? first_voter - plan_.n_recent : 0;
+    work.vote_first = p.step.ages ? p.sequence.packed_end : std::max(p.sequence.packed_end, horizon);
+    work.n_voters = work.vote_first < e.end() ? range.n : 0;
+    work.vote_stride = e.end() - std::min(e.end(), work.vote_first);
+    std::fill_n(worker.votes.data(), work.n_voters * work.vote_stride, 0.0f);
+  }
+  if (r.sink_logits)
+    for (uint32_t g = 0; g < work.group; ++g) load_row(r.sink_logits, 0, head * work.group + g, 1, &worker.sinks[g]);
+
+  const uint64_t end_row = uint64_t{range.first + range.n} * work.group;
+  const uint32_t tile_rows = kTileRows / work.group * work.group;
+  for (work.first_row = uint64_t{range.first} * work.group; work.first_row < end_row; work.first_row += tile_rows) {
+    work.n_tile_rows = static_cast<uint32_t>(std::min<uint64_t>(tile_rows, end_row - work.first_row));
+    load_tile(p, r, head, work, worker);
+    backend_.attend(work, worker.scratch.data);
+    for (uint32_t i = 0; i < work.n_tile_rows; ++i) {
+      const uint64_t row = work.first_row + i, token = e.row + row / work.group;
+      const uint32_t q_head = head * work.group + static_cast<uint32_t>(row % work.group);
+      store_row(r.out, token, q_head, p.c.value_dim, worker.out.data() + uint64_t{i} * p.c.value_dim);
+      if (r.lse) store_row(r.lse, token, q_head, 1, &worker.lse[i]);
     }
   }
+  if (work.n_voters > 0) add_votes(step, p, head, work);
 }
 
 // Where the votes of this step's queries go: lines that may be rolled back, the open side, the chunk's own tokens.
@@ -136,13 +224,16 @@ void HostEngine::attend_padding(const StepEntry& e, const AttendRequest& r) {
 }
 
 void HostEngine::attend(const StepView& step, const AttendRequest& r, bool votes) {
-  for (const StepEntry& e : step.entries) {
-    if (e.slot == kPaddingSlot) {
-      attend_padding(e, r);
-    } else {
-      attend_part(step, part_of(step, e, r.layer), r, votes);
-    }
-  }
+  for (const StepEntry& e : step.entries)
+    if (e.slot == kPaddingSlot) attend_padding(e, r);
+  list_ranges(step, r, votes);
+  const uint32_t n_heads = class_of(r.layer).n_kv_heads;
+  const uint32_t n_tasks = static_cast<uint32_t>(ranges_.size()) * n_heads;
+  // So few tasks that threads would wait for one another: `partials_` has room for these.
+  if (pool_.n_threads() > 1 && n_tasks <= kTasksPerThread * pool_.n_threads()) attend_splits(step, r);
+  pool_.run(n_tasks, [&](uint32_t task, uint32_t thread) {
+    attend_range(step, r, task / n_heads, task % n_heads, workers_[thread]);
+  });
 }
 
 }  // namespace oscar

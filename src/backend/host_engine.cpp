@@ -8,22 +8,57 @@ namespace oscar {
 namespace {
 constexpr size_t kScratchAlignment = 64, kArenaAlignment = 4096;
 
-size_t scratch_bytes(const EnginePlan& plan, const EngineSizes& sizes, const Backend& backend) {
+size_t scratch_bytes(const EnginePlan& plan, const Backend& backend) {
   size_t bytes = 0;
-  for (const LayerClass& c : plan.classes)
-    bytes = std::max(bytes, backend.scratch_bytes(c.key_dim, c.value_dim, static_cast<uint32_t>(sizes.group_rows)));
+  for (const LayerClass& c : plan.classes) bytes = std::max(bytes, backend.scratch_bytes(c.key_dim, c.value_dim));
   return bytes;
+}
+
+// What one thread has, in elements.
+struct WorkerSizes {
+  uint64_t max_dim = 0, max_value_pad = 0;
+  explicit WorkerSizes(const EnginePlan& plan) {
+    for (const LayerClass& c : plan.classes) {
+      max_dim = std::max<uint64_t>({max_dim, c.key_dim, c.value_dim});
+      max_value_pad = std::max<uint64_t>(max_value_pad, round_up(c.value_dim, kDimUnit));
+    }
+  }
+};
+
+uint64_t max_ranges(const EnginePlan& plan, const EngineSizes& sizes) {
+  return plan.max_step_tokens / (kTileRows / sizes.max_group) + 2 * sizes.max_entries;
+}
+
+uint64_t max_splits(const EnginePlan& plan) { return plan.n_threads > 1 ? plan.max_tokens / kSplitTokens + 2 : 0; }
+
+uint64_t partials(const EnginePlan& plan, uint64_t max_tasks) {
+  const uint64_t value_pad = WorkerSizes(plan).max_value_pad;
+  return max_tasks * max_splits(plan) * partial_floats(static_cast<uint32_t>(value_pad));
 }
 
 }  // namespace
 
+HostEngine::Worker::Worker(const EnginePlan& plan, const EngineSizes& sizes, size_t scratch_bytes,
+                           std::pmr::memory_resource* memory)
+    : scratch(memory, scratch_bytes, kScratchAlignment), blocks(memory), rows(memory), q(memory), out(memory),
+      lse(memory), sinks(memory), votes(memory) {
+  const uint64_t max_dim = WorkerSizes(plan).max_dim;
+  blocks.reserve(sizes.max_blocks);
+  rows.reserve(sizes.max_pages + 2);
+  q.resize(kTileRows * max_dim);
+  out.resize(kTileRows * max_dim);
+  lse.resize(kTileRows);
+  sinks.resize(sizes.max_group);
+  votes.resize(sizes.vote_floats);
+}
+
 HostEngine::HostEngine(const EnginePlan& plan, const Calibration& calibration, const Backend& backend,
                        uint64_t arena_bytes, std::pmr::memory_resource* memory)
     : plan_(plan), sizes_(plan), calibration_(&calibration), backend_(backend),
-      arena_(memory, arena_bytes, kArenaAlignment),
-      backend_scratch_(memory, scratch_bytes(plan, sizes_, backend), kScratchAlignment), transforms_(memory),
-      scratch_(memory), block_spans_(memory), row_spans_(memory), q_(memory), out_(memory), lse_(memory),
-      sinks_(memory), votes_(memory) {
+      arena_(memory, arena_bytes, kArenaAlignment), transforms_(memory), scratch_(memory), workers_(memory),
+      ranges_(memory), max_splits_(max_splits(plan)),
+      partial_stride_(partial_floats(static_cast<uint32_t>(WorkerSizes(plan).max_value_pad))), partials_(memory),
+      pool_(plan.n_threads, memory) {
   transforms_.resize(plan_.classes.size());
   for (size_t c = 0; c < plan_.classes.size(); ++c) transforms_[c].reserve(plan_.classes[c].heads());
   use_transforms();
@@ -33,13 +68,11 @@ HostEngine::HostEngine(const EnginePlan& plan, const Calibration& calibration, c
     s.rows.resize(plan_.n_scratch * sizes_.scratch_elements);
     s.votes.resize(plan_.n_scratch * sizes_.max_kv_heads * sizes_.chunk_tokens);
   }
-  block_spans_.reserve(sizes_.max_blocks);
-  row_spans_.reserve(sizes_.max_pages + 2);
-  q_.resize(sizes_.row_floats);
-  out_.resize(sizes_.row_floats);
-  lse_.resize(sizes_.group_rows);
-  sinks_.resize(sizes_.max_group);
-  votes_.resize(sizes_.vote_floats);
+  const size_t n_scratch = scratch_bytes(plan, backend);
+  workers_.reserve(plan_.n_threads);
+  for (uint32_t i = 0; i < plan_.n_threads; ++i) workers_.emplace_back(plan, sizes_, n_scratch, memory);
+  ranges_.reserve(max_ranges(plan, sizes_));
+  partials_.resize(partials(plan, kTasksPerThread * plan.n_threads));
 }
 
 void HostEngine::use_transforms() {
@@ -58,14 +91,16 @@ uint64_t HostEngine::footprint(const EnginePlan& plan, const Backend& backend) {
   uint64_t heads = 0;
   for (const LayerClass& c : plan.classes) heads += c.heads();
   const uint64_t tables = n_classes * sizeof(std::pmr::vector<const HeadTransform*>) +
-                          heads * sizeof(const HeadTransform*) + sizes.max_blocks * sizeof(BlockSpan) +
-                          (sizes.max_pages + 2) * sizeof(RowSpan);
+                          heads * sizeof(const HeadTransform*) + max_ranges(plan, sizes) * sizeof(AttendRange) +
+                          (plan.n_threads - 1) * sizeof(std::thread);
   const uint64_t scratch = plan.n_scratch * (sizes.scratch_elements * sizeof(uint16_t) +
                                              sizes.max_kv_heads * sizes.chunk_tokens * sizeof(float));
-  const uint64_t workspace = (2 * sizes.row_floats + sizes.group_rows + sizes.max_group + sizes.vote_floats) *
-                             sizeof(float);
-  return sizeof(HostEngine) + tables + plan.max_open_steps * (sizeof(Scratch) + scratch) + workspace +
-         scratch_bytes(plan, sizes, backend);
+  const uint64_t worker = sizeof(Worker) + scratch_bytes(plan, backend) + sizes.max_blocks * sizeof(BlockSpan) +
+                          (sizes.max_pages + 2) * sizeof(RowSpan) +
+                          (kTileRows * (2 * WorkerSizes(plan).max_dim + 1) + sizes.max_group + sizes.vote_floats) *
+                              sizeof(float);
+  return sizeof(HostEngine) + tables + plan.max_open_steps * (sizeof(Scratch) + scratch) + plan.n_threads * worker +
+         partials(plan, kTasksPerThread * plan.n_threads) * sizeof(float);
 }
 
 HostEngine::Part HostEngine::part_of(const StepView& step, const StepEntry& e, uint32_t layer) const {

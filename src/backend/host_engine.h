@@ -2,13 +2,16 @@
 //   host_engine.cpp  memory, append, copies      host_attend.cpp  attention and its votes
 //   host_pack.cpp    upkeep and packing          host_read.cpp    read-back and scores
 #pragma once
+#include <atomic>
 #include <memory>
 #include <memory_resource>
+#include <utility>
 #include <vector>
 
 #include "attention/work.h"
 #include "backend/backend.h"
 #include "backend/engine.h"
+#include "backend/worker_pool.h"
 #include "transform/calibration.h"
 
 namespace oscar {
@@ -35,11 +38,14 @@ class HostEngine final : public Engine {
             const TensorView& v) const override;
   void scores(const SequenceView& s, uint64_t length, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
               const TensorView& out) const override;
-  uint64_t n_non_finite() const override { return n_non_finite_; }
+  uint64_t n_non_finite() const override { return n_non_finite_.load(std::memory_order_relaxed); }
   uint64_t bytes() const override { return sizeof(HostEngine); }
   uint64_t host_arena_bytes() const override { return arena_.size; }
 
  private:
+  // More tasks than this times the number of threads keep all threads busy without a split of the blocks.
+  static constexpr uint32_t kTasksPerThread = 4;
+
   struct RowPointers {
     uint16_t* key;
     uint16_t* value;
@@ -49,9 +55,12 @@ class HostEngine final : public Engine {
     Memory(std::pmr::memory_resource* from, size_t bytes, size_t aligned)
         : resource(from), size(bytes), alignment(aligned), data(static_cast<uint8_t*>(from->allocate(bytes, aligned))) {
     }
-    ~Memory() { resource->deallocate(data, size, alignment); }
-    Memory(const Memory&) = delete;
-    Memory& operator=(const Memory&) = delete;
+    Memory(Memory&& other) noexcept
+        : resource(other.resource), size(other.size), alignment(other.alignment),
+          data(std::exchange(other.data, nullptr)) {}
+    ~Memory() {
+      if (data) resource->deallocate(data, size, alignment);
+    }
     std::pmr::memory_resource* resource;
     size_t size, alignment;
     uint8_t* data;
@@ -61,6 +70,20 @@ class HostEngine final : public Engine {
     explicit Scratch(std::pmr::memory_resource* memory) : rows(memory), votes(memory) {}
     std::pmr::vector<uint16_t> rows;  // by area: keys [row][head][dim], then values
     std::pmr::vector<float> votes;    // by area: [head][chunk_tokens]
+  };
+  // What one thread needs to work on a head.
+  struct Worker {
+    Worker(const EnginePlan& plan, const EngineSizes& sizes, size_t scratch_bytes, std::pmr::memory_resource* memory);
+    Memory scratch;  // of the backend
+    std::pmr::vector<BlockSpan> blocks;
+    std::pmr::vector<RowSpan> rows;
+    std::pmr::vector<float> q, out, lse, sinks, votes;
+  };
+  // New tokens of an entry that one task attends for, per KV head: rows for one tile, or all voters of the entry.
+  struct AttendRange {
+    uint32_t entry, first, n;
+    bool votes;
+    uint32_t n_splits;  // of the blocks, where they are computed beforehand
   };
   // One sequence of a step in the class of one layer.
   struct Part {
@@ -91,29 +114,43 @@ class HostEngine final : public Engine {
   void clear_votes(const StepView& step, const Part& p);
   void move_votes(const VoteArea& votes, const SequenceView& s, uint64_t base, std::span<const uint32_t> indices);
 
-  AttendWork describe(const Part& p, const AttendRequest& r, bool votes);
-  uint32_t gather_rows(const StepView& step, const Part& p);
-  void attend_part(const StepView& step, const Part& p, const AttendRequest& r, bool votes);
+  void list_ranges(const StepView& step, const AttendRequest& r, bool votes);
+  uint32_t n_splits(const Part& p) const;
+  AttendWork describe(const Part& p, const AttendRequest& r, Worker& worker) const;
+  void gather_blocks(const Part& p, uint32_t head, Worker& worker) const;
+  void gather_rows(const StepView& step, const Part& p, uint32_t head, Worker& worker);
+  void load_tile(const Part& p, const AttendRequest& r, uint32_t head, const AttendWork& work, Worker& worker) const;
+  void attend_splits(const StepView& step, const AttendRequest& r);
+  void attend_range(const StepView& step, const AttendRequest& r, uint32_t range, uint32_t head, Worker& worker);
   void attend_padding(const StepEntry& e, const AttendRequest& r);
   void add_votes(const StepView& step, const Part& p, uint32_t head, const AttendWork& work);
+  float* partials_at(uint32_t range, uint32_t n_kv_heads, uint32_t head) {
+    return partials_.data() + (uint64_t{range} * n_kv_heads + head) * max_splits_ * partial_stride_;
+  }
 
   void use_transforms();
-  void pack(uint32_t layer_class, uint32_t head_index, PackWork& work, uint8_t* block);
-  void pack_or_note(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block);
+  void pack(uint32_t layer_class, uint32_t head_index, PackWork& work, uint8_t* block, uint32_t worker);
+  void pack_or_note(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block,
+                    uint32_t worker);
+  void pack_new(const StepView& step, const Part& p, uint32_t block, uint32_t head, uint32_t worker);
+  void pack_aged(const PackJob& job, uint32_t head, uint32_t worker);
+  void pack_frozen(const FreezeJob& job, const uint32_t* source, uint32_t head, uint32_t worker);
   void count(std::span<const CountJob> jobs);
 
   const EnginePlan& plan_;
   const EngineSizes sizes_;
   const Calibration* calibration_;
   const Backend& backend_;
-  const Memory arena_, backend_scratch_;
+  const Memory arena_;
 
   std::pmr::vector<std::pmr::vector<const HeadTransform*>> transforms_;  // by class, by head index
   std::pmr::vector<Scratch> scratch_;                                    // by step slot
-  std::pmr::vector<BlockSpan> block_spans_;
-  std::pmr::vector<RowSpan> row_spans_;
-  std::pmr::vector<float> q_, out_, lse_, sinks_, votes_;
-  uint64_t n_non_finite_ = 0;
+  std::pmr::vector<Worker> workers_;                                     // by thread
+  std::pmr::vector<AttendRange> ranges_;
+  uint64_t max_splits_ = 0, partial_stride_ = 0;
+  std::pmr::vector<float> partials_;  // by range and head: [max_splits_][partial_stride_]
+  std::atomic<uint64_t> n_non_finite_{0};
+  WorkerPool pool_;  // last: its threads end first
 };
 
 }  // namespace oscar

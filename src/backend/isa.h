@@ -14,8 +14,9 @@ void unpack_block(const BlockLayout& layout, const HeadTransform& transform, uin
                   const uint8_t* block, uint32_t first, uint32_t last, float* keys, float* values, void* scratch);
 
 // attention/attend_cpu.cpp
-size_t attend_scratch_bytes(uint32_t key_dim, uint32_t value_dim, uint32_t max_rows);
-void attend_rows(const AttendWork& work, void* scratch);
+size_t attend_scratch_bytes(uint32_t key_dim, uint32_t value_dim);
+void attend_tile(const AttendWork& work, void* scratch);
+void attend_splits(const AttendWork& work, float* partials, void* scratch);
 
 }  // namespace oscar::OSCAR_ISA
 #endif

@@ -38,7 +38,7 @@ void read_back(const SequenceView& s, const HeadView& head, const Backend& backe
 
   std::vector<float> keys(kBlockTokens * c.key_dim), values(kBlockTokens * c.value_dim);
   constexpr size_t kAlignment = 64;
-  std::vector<std::byte> scratch(backend.scratch_bytes(c.key_dim, c.value_dim, 1) + kAlignment);
+  std::vector<std::byte> scratch(backend.scratch_bytes(c.key_dim, c.value_dim) + kAlignment);
   void* aligned = scratch.data();
   size_t space = scratch.size();
   std::align(kAlignment, 1, aligned, space);

@@ -56,6 +56,7 @@ oscar_cache_config defaults(const Profile& profile) {
   c.max_tokens = 131072;
   c.capacity_bytes = uint64_t{1} << 30;
   c.device_type = OSCAR_DEVICE_CPU;
+  c.n_threads = 1;
   return c;
 }
 
@@ -128,6 +129,7 @@ CacheConfig resolve_config(const oscar_cache_config* given) {
     throw Error(Status::kInvalid, "writer is %u, allowed: 0 (auto), 1 (plain), 2 (shaped)", c.writer);
   if (c.batch_invariant > 1 && c.batch_invariant != OSCAR_DEFAULT)
     throw Error(Status::kInvalid, "batch_invariant is %u, allowed: 0, 1", c.batch_invariant);
+  if (c.reserved != 0) throw Error(Status::kInvalid, "reserved is %u, wanted: 0", c.reserved);
   if (c.n_layer_configs != 0 && c.n_layer_configs != c.n_layers)
     throw Error(Status::kInvalid, "n_layer_configs is %u, allowed: 0 or n_layers = %u", c.n_layer_configs, c.n_layers);
   if (c.n_layer_configs > 0) require(c.layers, "layers");
@@ -167,6 +169,7 @@ CacheConfig resolve_config(const oscar_cache_config* given) {
   config.device_id = c.device_id;
   config.device_allocator = {c.device_allocator.user, c.device_allocator.allocate, c.device_allocator.release};
   config.batch_invariant = or_default(c.batch_invariant, 0) != 0;
+  config.n_threads = c.n_threads == 0 ? 1 : or_default(c.n_threads, 1);
   if (c.self_calibrate) config.self_calibration = calibrator_config(config, c.self_calibrate, "self_calibrate");
   return config;
 }

@@ -42,6 +42,7 @@ struct CacheConfig {
   int32_t device_id = 0;
   DeviceAllocator device_allocator;
   bool batch_invariant = false;
+  uint32_t n_threads = 1;
 };
 
 }  // namespace oscar

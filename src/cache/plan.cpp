@@ -35,6 +35,7 @@ void check_limits(const CacheConfig& c) {
   check_range("max_sequences", c.max_sequences, 1, 1u << 20);
   check_range("max_open_steps", c.max_open_steps, 1, 1024);
   check_range("max_step_tokens", c.max_step_tokens, 1, 1u << 20);
+  check_range("n_threads", c.n_threads, 1, 1024);
   check_range("max_tokens", c.max_tokens, 1, kMaxContext);
 }
 
@@ -130,6 +131,7 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
   max_tokens = config.max_tokens;
   plain_writer = config.writer == Writer::kPlain;
   batch_invariant = config.batch_invariant;
+  n_threads = config.n_threads;
   for (uint32_t i = 0; i < config.layers.size(); ++i) {
     const LayerConfig& l = config.layers[i];
     check_layer(i, l);
@@ -181,6 +183,8 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
       throw Error(Status::kUnsupported, "the shaped writer needs a calibration with query moments; layer %u has none",
                   i);
   }
+  if (config.device == Device::kCuda && n_threads > 1)
+    throw Error(Status::kUnsupported, "n_threads is %u: a CUDA cache works on its device, with no threads", n_threads);
   if (config.device == Device::kCuda) cuda_check_plan(*this, config.device_id);
   for (uint32_t dim : {config.layers[0].key_dim, config.layers[0].value_dim})
     if (dim % kDimUnit != 0)

@@ -26,7 +26,7 @@ std::vector<uint16_t> turned(const uint16_t* rows, uint32_t n, uint32_t dim, con
 
 Trial::Trial(const Backend& backend, const BlockLayout& layout, uint32_t key_dim, uint32_t value_dim)
     : backend_(backend), layout_(layout), key_dim_(key_dim), value_dim_(value_dim),
-      memory_(layout.bytes + backend.scratch_bytes(key_dim, value_dim, 1) + 2 * kAlignment),
+      memory_(layout.bytes + backend.scratch_bytes(key_dim, value_dim) + 2 * kAlignment),
       keys_(uint64_t{kBlockTokens} * key_dim), values_(uint64_t{kBlockTokens} * value_dim) {
   const auto aligned = [](uint8_t* p) { return p + (kAlignment - reinterpret_cast<uintptr_t>(p) % kAlignment); };
   block_ = aligned(memory_.data());

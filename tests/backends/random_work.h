@@ -8,6 +8,7 @@
 
 #include "attention/work.h"
 #include "backend/backend.h"
+#include "backend/cpu.h"
 #include "format/bf16.h"
 #include "importance/choice.h"
 #include "transform/hadamard.h"
@@ -182,7 +183,7 @@ class Problem {
 
   void make_blocks(Random& random, const Backend& packer) {
     blocks_.resize(geometry_.n_blocks * (layout_.bytes + 64));
-    std::vector<uint8_t> scratch(packer.scratch_bytes(geometry_.key_dim, geometry_.value_dim, 1) + 64);
+    std::vector<uint8_t> scratch(packer.scratch_bytes(geometry_.key_dim, geometry_.value_dim) + 64);
     for (uint32_t b = 0; b < geometry_.n_blocks; ++b) {
       PackWork pack{&layout_, &transform_, geometry_.key_dim, geometry_.value_dim, false, {}, {}, {}, nullptr};
       const uint64_t start = geometry_.n_sinks + b * kBlockTokens;
@@ -272,17 +273,24 @@ struct Result {
   std::vector<float> out, lse, votes;
 };
 
-// Runs a backend. Outputs start as a number that no test expects, so that what is not written shows.
+// Runs a backend on all rows, in tiles. Outputs start as a number that no test expects, so that what is not written
+// shows.
 inline Result attend(const Backend& backend, AttendWork work) {
   const uint64_t n_rows = uint64_t{work.n_new} * work.group;
   Result result{std::vector<float>(n_rows * work.value_dim, -12345.0f), std::vector<float>(n_rows, -12345.0f),
-                std::vector<float>(work.n_voters * work.vote_stride, -12345.0f)};
-  work.out = result.out.data();
-  work.lse = result.lse.data();
+                std::vector<float>(work.n_voters * work.vote_stride, 0.0f)};
   work.votes = result.votes.data();
-  std::vector<uint8_t> scratch(backend.scratch_bytes(work.key_dim, work.value_dim, static_cast<uint32_t>(n_rows)) + 64,
-                               uint8_t{0xff});
-  backend.attend(work, scratch.data() + (-reinterpret_cast<uintptr_t>(scratch.data()) & 63));
+  std::vector<uint8_t> scratch(backend.scratch_bytes(work.key_dim, work.value_dim) + 64, uint8_t{0xff});
+  const float* q = work.q;
+  const uint64_t most = &backend == &reference_backend() ? n_rows : kTileRows;  // the oracle is slow to begin
+  for (uint64_t row = 0; row < n_rows; row += work.n_tile_rows) {
+    work.first_row = row;
+    work.n_tile_rows = static_cast<uint32_t>(std::min(most, n_rows - row));
+    work.q = q + row * work.key_dim;
+    work.out = result.out.data() + row * work.value_dim;
+    work.lse = result.lse.data() + row;
+    backend.attend(work, scratch.data() + (-reinterpret_cast<uintptr_t>(scratch.data()) & 63));
+  }
   return result;
 }
 

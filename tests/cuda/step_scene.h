@@ -21,7 +21,8 @@ class VoteReference final : public Backend {
   bool flat = false;
 
   const char* name() const override { return "votes"; }
-  size_t scratch_bytes(uint32_t, uint32_t, uint32_t) const override { return 64; }
+  size_t scratch_bytes(uint32_t, uint32_t) const override { return 64; }
+  void attend_splits(const AttendWork&, float*, void*) const override {}
   void pack(const PackWork&, void*) const override { std::abort(); }
   void unpack(const BlockLayout&, const HeadTransform&, uint32_t, uint32_t, const uint8_t*, uint32_t, uint32_t, float*,
               float*, void*) const override {
@@ -29,11 +30,9 @@ class VoteReference final : public Backend {
   }
 
   void attend(const AttendWork& w, void*) const override {
-    std::fill_n(w.out, uint64_t{w.n_new} * w.group * w.value_dim, 0.0f);
-    std::fill_n(w.lse, uint64_t{w.n_new} * w.group, 0.0f);
-    for (uint32_t i = 0; i < w.n_voters; ++i) std::fill_n(w.votes + i * w.vote_stride, w.vote_stride, 0.0f);
-    for (uint32_t i = w.n_new - w.n_voters; i < w.n_new; ++i)
-      for (uint32_t g = 0; g < w.group; ++g) attend_row(w, i, g);
+    std::fill_n(w.out, uint64_t{w.n_tile_rows} * w.value_dim, 0.0f);
+    std::fill_n(w.lse, w.n_tile_rows, 0.0f);
+    for (uint32_t r = 0; r < w.n_tile_rows; ++r) attend_row(w, r);
   }
 
  private:
@@ -44,9 +43,11 @@ class VoteReference final : public Backend {
     return !w.mask || token < w.first_position || w.mask[i * w.mask_stride + (token - w.first_position)] != 0;
   }
 
-  void attend_row(const AttendWork& w, uint32_t i, uint32_t g) const {
-    const uint64_t row = uint64_t{i} * w.group + g, own = w.first_position + i;
-    const float* q = w.q + row * w.key_dim;
+  void attend_row(const AttendWork& w, uint32_t r) const {
+    const uint32_t i = static_cast<uint32_t>((w.first_row + r) / w.group);
+    if (i < w.n_new - w.n_voters) return;
+    const uint64_t own = w.first_position + i;
+    const float* q = w.q + r * w.key_dim;
     std::vector<std::pair<uint64_t, double>> logits;
     double sum = 0.0;
     for (uint32_t s = 0; s < w.n_rows; ++s)
@@ -66,14 +67,14 @@ class VoteReference final : public Backend {
       }
     const int halvings = static_cast<int>((own * 2654435761u >> 7) % 25);
     // Blocks, which this scene has none of, would have their share of the mass.
-    w.lse[row] = flat ? static_cast<float>(halvings * std::log(2.0))
-                      : static_cast<float>(std::log(sum) + static_cast<double>(own % 7) * 0.2);
-    if (!std::isfinite(w.lse[row])) return;
+    w.lse[r] = flat ? static_cast<float>(halvings * std::log(2.0))
+                    : static_cast<float>(std::log(sum) + static_cast<double>(own % 7) * 0.2);
+    if (!std::isfinite(w.lse[r])) return;
     float* line = w.votes + (i - (w.n_new - w.n_voters)) * w.vote_stride;
     for (const auto& [token, logit] : logits)
       if (token >= w.vote_first && token < own)
         line[token - w.vote_first] += flat ? std::ldexp(1.0f, -halvings)
-                                           : static_cast<float>(std::exp(logit - static_cast<double>(w.lse[row])));
+                                           : static_cast<float>(std::exp(logit - static_cast<double>(w.lse[r])));
   }
 };
 

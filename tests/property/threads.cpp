@@ -1,6 +1,7 @@
 // The header's rule of threads: const calls may run beside one another, and caches that share a calibration beside one
 // another. Results are those of one thread; the thread sanitizer (preset tsan) looks for races.
 #include <atomic>
+#include <filesystem>
 #include <functional>
 #include <thread>
 
@@ -19,7 +20,75 @@ void run_beside(uint32_t n_threads, const std::function<void(uint32_t, std::atom
   CHECK(n_failures == 0);
 }
 
+uint64_t n_threads_of_process() {
+  return static_cast<uint64_t>(std::distance(std::filesystem::directory_iterator("/proc/self/task"), {}));
+}
+
+// What a cache gives for long and short steps, batches, drafts and single tokens, over more than two splits of the
+// blocks.
+std::vector<float> run_through(const Geometry& g, oscar_cache_config config, uint32_t n_threads) {
+  config.n_threads = n_threads;
+  config.max_tokens = 16384;
+  Cache cache(config);
+  std::vector<float> all;
+  const auto keep = [&](const LayerOutput& output) {
+    all.insert(all.end(), output.out.begin(), output.out.end());
+    all.insert(all.end(), output.lse.begin(), output.lse.end());
+  };
+  const oscar_seq seq = cache.open(), other = cache.open();
+  for (uint64_t t = 0; t < 9000; t += 500) keep(run_step(cache, g, seq, range(t, 500)));
+  for (uint64_t t = 0; t < 300; t += 100) keep(run_step(cache, g, other, range(50000 + t, 100)));
+  for (uint64_t t = 0; t < 12; ++t) {
+    keep(run_step(cache, g, seq, range(9000 + t, 1)));
+    const oscar_step step = begin(cache, {{other, 3, 2}, {0, 1, 0}, {seq, 40, 0}});
+    std::vector<uint64_t> tokens = range(60000 + 3 * t, 44);
+    for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
+      LayerInput in = make_input(g, tokens, layer);
+      keep(run_layer(cache, step, g, layer, in));
+    }
+    OSCAR_OK_(oscar_step_abort(cache, step));
+  }
+  const uint64_t n = 9012;
+  std::vector<float> keys(n * g.key_dim), scores(n);
+  const oscar_tensor k = tensor(keys.data(), {static_cast<int64_t>(n), g.key_dim}),
+                     s = tensor(scores.data(), {static_cast<int64_t>(n)});
+  OSCAR_OK_(oscar_read(cache, seq, 0, 0, 0, n, &k, nullptr));
+  OSCAR_OK_(oscar_scores(cache, seq, 0, 0, 0, n, &s));
+  all.insert(all.end(), keys.begin(), keys.end());
+  all.insert(all.end(), scores.begin(), scores.end());
+  return all;
+}
+
 }  // namespace
+
+TEST_CASE("results do not depend on the number of threads") {
+  for (const Geometry& g : {Geometry{1, 4, 1, 64, 64}, Geometry{1, 6, 3, 64, 96}}) {
+    const oscar_cache_config config = config_of(g, "2bit");
+    const std::vector<float> one = run_through(g, config, 1);
+    for (uint32_t n_threads : {2u, 3u, 7u}) CHECK(same_bits(run_through(g, config, n_threads), one));
+  }
+}
+
+TEST_CASE("a cache has the threads that it was asked to have, and no longer than it lives") {
+  const Geometry g;
+  oscar_cache_config config = config_of(g, "2bit");
+  const uint64_t before = n_threads_of_process();
+  for (uint32_t n_threads : {0u, 1u, OSCAR_DEFAULT, 4u}) {
+    config.n_threads = n_threads;
+    {
+      const Cache cache(config);
+      run_step(cache, g, cache.open(), range(0, 200));
+      CHECK(n_threads_of_process() == before + (n_threads == 4 ? 3 : 0));
+    }
+    // A thread that has been joined may show for a moment.
+    for (int i = 0; i < 1000 && n_threads_of_process() != before; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    CHECK(n_threads_of_process() == before);
+  }
+  config.n_threads = 1025;
+  oscar_cache* cache = nullptr;
+  REFUSED(oscar_cache_create(&config, &cache), OSCAR_E_INVALID, "n_threads is 1025, allowed: 1 .. 1024");
+}
 
 TEST_CASE("const calls run beside one another and give what they give alone") {
   const Geometry g{2, 4, 2, 64, 64};

@@ -24,7 +24,7 @@ struct Row {
 // Every cached token by position, in the model's basis.
 std::map<uint64_t, Row> read_back(const AttendWork& work) {
   std::map<uint64_t, Row> rows;
-  std::vector<uint8_t> scratch(scalar::cpu_backend().scratch_bytes(work.key_dim, work.value_dim, 1) + 64);
+  std::vector<uint8_t> scratch(scalar::cpu_backend().scratch_bytes(work.key_dim, work.value_dim) + 64);
   uint8_t* aligned = scratch.data() + (-reinterpret_cast<uintptr_t>(scratch.data()) & 63);
   for (uint32_t b = 0; b < work.n_blocks; ++b) {
     const BlockSpan& span = work.blocks[b];

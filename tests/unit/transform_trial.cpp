@@ -61,7 +61,7 @@ TEST_CASE("errors are those of the block's own unpacking, weighted with what que
                                            identity(1.0));
 
     // The same block, packed and read without a Trial.
-    AlignedBytes block(layout.bytes), scratch(backend().scratch_bytes(kDim, kDim, 1));
+    AlignedBytes block(layout.bytes), scratch(backend().scratch_bytes(kDim, kDim));
     PackWork work{};
     work.layout = &layout;
     work.transform = &free.head(0, 0);

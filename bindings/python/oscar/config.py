@@ -74,6 +74,8 @@ class Config:
         batch_invariant: 1: a row's bits do not depend on the rest of the batch.
         max_tokens: longest sequence, in tokens.
         capacity_bytes: memory of all sequences together.
+        n_threads: threads that work for the cache within a call, the caller's among them. Results do not depend on it.
+            CPU only.
         device: "cpu", "cuda" or "cuda:N": where keys and values lie and attention runs.
         layers: a :class:`LayerConfig` for every layer, or nothing.
         calibration: transforms of the layers; None: data-free.
@@ -109,6 +111,7 @@ class Config:
         "batch_invariant",
         "max_tokens",
         "capacity_bytes",
+        "n_threads",
         "device",
         "layers",
         "calibration",
@@ -136,6 +139,7 @@ class Config:
     batch_invariant: int
     max_tokens: int
     capacity_bytes: int
+    n_threads: int
     device: str
     layers: list[LayerConfig]
     calibration: Calibration | None
@@ -165,6 +169,7 @@ class Config:
         batch_invariant: int | None = None,
         max_tokens: int | None = None,
         capacity_bytes: int | None = None,
+        n_threads: int | None = None,
         device: str = "cpu",
         layers: Sequence[LayerConfig] = (),
         calibration: Calibration | None = None,

@@ -1026,12 +1026,17 @@ pub struct oscar_cache_config {
     #[doc = " borrowed until create returns. Not NULL: the cache is COLLECTING until oscar_cache_freeze, and makes a calibration of"]
     #[doc = " its own tokens; `calibration` is then NULL. CPU only"]
     pub self_calibrate: *const oscar_calibrator_args,
+    #[doc = " threads that work for this cache within a call, the caller's among them; 0, 1 or OSCAR_DEFAULT: the caller's alone."]
+    #[doc = " Each has a workspace of its own (bytes_fixed). Results do not depend on it. CPU only"]
+    pub n_threads: u32,
+    #[doc = " 0"]
+    pub reserved: u32,
 }
 #[test]
 fn bindgen_test_layout_oscar_cache_config() {
     assert_eq!(
         ::std::mem::size_of::<oscar_cache_config>(),
-        176usize,
+        184usize,
         concat!("Size of: ", stringify!(oscar_cache_config))
     );
     assert_eq!(
@@ -1532,6 +1537,40 @@ fn bindgen_test_layout_oscar_cache_config() {
         );
     }
     test_field_self_calibrate();
+    fn test_field_n_threads() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_config>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_threads) as usize - ptr as usize
+            },
+            176usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_config),
+                "::",
+                stringify!(n_threads)
+            )
+        );
+    }
+    test_field_n_threads();
+    fn test_field_reserved() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_config>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).reserved) as usize - ptr as usize
+            },
+            180usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_config),
+                "::",
+                stringify!(reserved)
+            )
+        );
+    }
+    test_field_reserved();
 }
 impl Default for oscar_cache_config {
     fn default() -> Self {

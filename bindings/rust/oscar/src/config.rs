@@ -235,6 +235,9 @@ fields! {
     max_tokens: u64,
     /// Memory of all sequences together, in bytes (exact rows, blocks, scores).
     capacity_bytes: u64,
+    /// Threads that work for the cache within a call, the caller's among them; 0 and 1: the caller's alone. Results do
+    /// not depend on it. CPU only.
+    n_threads: u32,
     {
         /// What differs by layer: one entry for each, or none at all.
         pub layers: Vec<LayerConfig> = Vec::new(),

@@ -38,6 +38,7 @@ fn a_profile_has_the_defaults_of_the_library() {
             config.max_open_steps,
             config.max_step_tokens,
             u32::from(config.batch_invariant),
+            config.n_threads,
         ];
         let wanted = [
             raw.n_layers,
@@ -58,6 +59,7 @@ fn a_profile_has_the_defaults_of_the_library() {
             raw.max_open_steps,
             raw.max_step_tokens,
             raw.batch_invariant,
+            raw.n_threads,
         ];
         assert_eq!(got, wanted);
         assert_eq!((config.max_tokens, config.capacity_bytes), (raw.max_tokens, raw.capacity_bytes));

@@ -219,7 +219,14 @@ inline void block_values(const BlockLayout& layout, const Tile& t, const uint8_t
   }
 }
 
-inline void attend_block(const AttendWork& work, const Tile& t, const BlockSpan& span) {
+// A part of the block that comes next: blocks lie apart, and no processor foresees where.
+inline void prefetch(const uint8_t* next, uint32_t bytes, uint32_t part, uint32_t n_parts) {
+  const uint32_t lines = ceil_div(bytes, 64), end = lines * (part + 1) / n_parts;
+  for (uint32_t i = lines * part / n_parts; i < end; ++i) __builtin_prefetch(next + i * 64);
+}
+
+// next: the block that will come next, or null.
+inline void attend_block(const AttendWork& work, const Tile& t, const BlockSpan& span, const uint8_t* next) {
   const BlockLayout& layout = *work.layout;
   bool sees[kTileRows], any = false, edge = false;
   uint32_t first[kTileRows];
@@ -235,7 +242,9 @@ inline void attend_block(const AttendWork& work, const Tile& t, const BlockSpan&
   load_scales(layout, *t.tables, span.bytes, *t.scales);
   uint8_t offset[kBlockTokens];
   if (edge) slot_offsets(layout, span.bytes, offset);
-  for (uint32_t g = 0; g < kBlockTokens / kGroupSlots; ++g) {
+  constexpr uint32_t kGroups = kBlockTokens / kGroupSlots;
+  for (uint32_t g = 0; g < kGroups; ++g) {
+    if (next) prefetch(next, layout.bytes, g, kGroups);
     key_columns(layout, span.bytes, g, t.columns);
     dot_planes<2>(t.columns, layout.key_pad / 8, t.operands, t.n_rows, layout.key_pad, t.dots + g * kGroupSlots,
                   kBlockTokens);

@@ -43,7 +43,8 @@ uint64_t split_of(const BlockSpan& block) { return block.start / kSplitTokens; }
 uint32_t attend_split(const AttendWork& work, const Tile& t, uint32_t b) {
   const uint64_t split = split_of(work.blocks[b]);
   clear_partial(t, t.split);
-  for (; b < work.n_blocks && split_of(work.blocks[b]) == split; ++b) attend_block(work, t, work.blocks[b]);
+  for (; b < work.n_blocks && split_of(work.blocks[b]) == split; ++b)
+    attend_block(work, t, work.blocks[b], b + 1 < work.n_blocks ? work.blocks[b + 1].bytes : nullptr);
   return b;
 }
 

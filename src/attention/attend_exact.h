@@ -65,71 +65,86 @@ inline uint32_t visible_tokens(const AttendWork& work, const ChunkReader& chunk,
   return n;
 }
 
-// Base-2 logits of the n visible tokens; logits is filled up to a multiple of 4 with repeats of the last.
-inline void exact_logits(const AttendWork& work, const Tile& t, const float* query, const uint8_t* index, uint32_t n,
-                         float* logits) {
+// Base-2 logits of the n visible tokens for kRows rows from r on: p[kRows][kChunkTokens]; what lies behind the n-th is
+// -infinity. Four tokens at a time: the last of them may be repeats.
+template <uint32_t kRowsAtOnce>
+inline void exact_logits(const AttendWork& work, const Tile& t, uint32_t r, const uint8_t* index, uint32_t n,
+                         float (*p)[kChunkTokens]) {
+  const float* query = t.query + r * t.key_pad;
   for (uint32_t i = 0; i < n; i += 4) {
     const float* key[4];
     for (uint32_t j = 0; j < 4; ++j) key[j] = t.chunk_keys + index[i + j < n ? i + j : n - 1] * t.key_pad;
-    F32 s0{}, s1{}, s2{}, s3{};
-    for (uint32_t d = 0; d < t.key_pad; d += kLanes) {
-      const F32 q = load(query + d);
-      s0 = multiply_add(q, load(key[0] + d), s0);
-      s1 = multiply_add(q, load(key[1] + d), s1);
-      s2 = multiply_add(q, load(key[2] + d), s2);
-      s3 = multiply_add(q, load(key[3] + d), s3);
-    }
-    sum_lanes_4(s0, s1, s2, s3, logits + i);
+    F32 sum[kRowsAtOnce][4] = {};
+    for (uint32_t d = 0; d < t.key_pad; d += kLanes)
+      for (uint32_t row = 0; row < kRowsAtOnce; ++row) {
+        const F32 q = load(query + row * t.key_pad + d);
+        for (uint32_t j = 0; j < 4; ++j) sum[row][j] = multiply_add(q, load(key[j] + d), sum[row][j]);
+      }
+    for (uint32_t row = 0; row < kRowsAtOnce; ++row)
+      sum_lanes_4(sum[row][0], sum[row][1], sum[row][2], sum[row][3], p[row] + i);
   }
   const float scale = work.softcap > 0.0f ? work.scale : work.scale * kLog2e;
-  for (uint32_t i = 0; i < kChunkTokens; i += kLanes) {
-    F32 x = load(logits + i) * scale;
-    if (work.softcap > 0.0f) x = softcap_lanes(x, work.softcap) * kLog2e;
-    store(logits + i, x);
+  for (uint32_t row = 0; row < kRowsAtOnce; ++row) {
+    for (uint32_t i = 0; i < n; i += kLanes) {
+      F32 x = load(p[row] + i) * scale;
+      if (work.softcap > 0.0f) x = softcap_lanes(x, work.softcap) * kLog2e;
+      store(p[row] + i, x);
+    }
+    for (uint32_t i = n; i < kChunkTokens; ++i) p[row][i] = kMinusInfinity;
   }
 }
 
-// out[0, N * kLanes) = out * old_part + sum_i p_i value_i, tokens in ascending order.
-template <uint32_t N>
-inline void add_values(const float* values, uint32_t pad, const uint8_t* index, uint32_t n, const float* p,
-                       float old_part, float* out) {
-  F32 sum[N];
-  for (uint32_t v = 0; v < N; ++v) sum[v] = load(out + v * kLanes) * old_part;
+// out[row][0, kVectors * kLanes) = out * old_part + sum_i p_i value_i, tokens in ascending order.
+template <uint32_t kRowsAtOnce, uint32_t kVectors>
+inline void add_values(const float* values, uint32_t pad, const uint8_t* index, uint32_t n,
+                       const float (*p)[kChunkTokens], const float* old_part, float* out) {
+  F32 sum[kRowsAtOnce][kVectors];
+  for (uint32_t row = 0; row < kRowsAtOnce; ++row)
+    for (uint32_t v = 0; v < kVectors; ++v) sum[row][v] = load(out + row * pad + v * kLanes) * old_part[row];
   for (uint32_t i = 0; i < n; ++i) {
-    const F32 weight = splat(p[i]);
     const float* value = values + index[i] * pad;
-    for (uint32_t v = 0; v < N; ++v) sum[v] = multiply_add(weight, load(value + v * kLanes), sum[v]);
+    for (uint32_t row = 0; row < kRowsAtOnce; ++row)
+      for (uint32_t v = 0; v < kVectors; ++v)
+        sum[row][v] = multiply_add(splat(p[row][i]), load(value + v * kLanes), sum[row][v]);
   }
-  for (uint32_t v = 0; v < N; ++v) store(out + v * kLanes, sum[v]);
+  for (uint32_t row = 0; row < kRowsAtOnce; ++row)
+    for (uint32_t v = 0; v < kVectors; ++v) store(out + row * pad + v * kLanes, sum[row][v]);
 }
 
-inline void attend_chunk(const AttendWork& work, const Tile& t, const ChunkReader& chunk, uint32_t r) {
-  uint8_t index[kChunkTokens];
-  const uint32_t n = visible_tokens(work, chunk, t.row[r], index);
-  if (n == 0) return;
-  float p[kChunkTokens] = {};
-  exact_logits(work, t, t.query + r * t.key_pad, index, n, p);
-  for (uint32_t i = n; i < kChunkTokens; ++i) p[i] = kMinusInfinity;
-  F32 top = splat(kMinusInfinity), sum{};
-  for (uint32_t i = 0; i < kChunkTokens; i += kLanes) top = larger(load(p + i), top);
-  const float chunk_largest = largest_lane(top);
-  const float old_largest = t.exact.largest[r];
-  const float largest = old_largest > chunk_largest ? old_largest : chunk_largest;
-  const float reference = softmax_reference(largest);
-  for (uint32_t i = 0; i < kChunkTokens; i += kLanes) {
-    const F32 weight = exp2_lanes(load(p + i) - reference);
-    store(p + i, weight);
-    sum += weight;
+// The chunk in the partial softmax of kRowsAtOnce rows of one token, from r on.
+template <uint32_t kRowsAtOnce>
+inline void attend_chunk(const AttendWork& work, const Tile& t, uint32_t r, const uint8_t* index, uint32_t n) {
+  alignas(64) float p[kRowsAtOnce][kChunkTokens];
+  float old_part[kRowsAtOnce];
+  exact_logits<kRowsAtOnce>(work, t, r, index, n, p);
+  for (uint32_t row = 0; row < kRowsAtOnce; ++row) {
+    F32 top = splat(kMinusInfinity), sum{};
+    for (uint32_t i = 0; i < kChunkTokens; i += kLanes) top = larger(load(p[row] + i), top);
+    const float chunk_largest = largest_lane(top), old_largest = t.exact.largest[r + row];
+    const float largest = old_largest > chunk_largest ? old_largest : chunk_largest;
+    const float reference = softmax_reference(largest);
+    for (uint32_t i = 0; i < kChunkTokens; i += kLanes) {
+      const F32 weight = exp2_lanes(load(p[row] + i) - reference);
+      store(p[row] + i, weight);
+      sum += weight;
+    }
+    old_part[row] = exp2_scalar(old_largest - reference);
+    t.exact.largest[r + row] = largest;
+    t.exact.sum[r + row] = t.exact.sum[r + row] * old_part[row] + sum_lanes(sum);
   }
-  const float old_part = exp2_scalar(old_largest - reference);
-  t.exact.largest[r] = largest;
-  t.exact.sum[r] = t.exact.sum[r] * old_part + sum_lanes(sum);
-  float* out = t.exact.out + r * t.value_pad;
-  uint32_t d = 0;
-  for (; d + 64 <= t.value_pad; d += 64)
-    add_values<64 / kLanes>(t.chunk_values + d, t.value_pad, index, n, p, old_part, out + d);
-  for (; d < t.value_pad; d += 32)
-    add_values<32 / kLanes>(t.chunk_values + d, t.value_pad, index, n, p, old_part, out + d);
+  constexpr uint32_t kVectors = kLanes == 4 ? 2 : 32 / kLanes;  // what the registers hold
+  for (uint32_t d = 0; d < t.value_pad; d += kVectors * kLanes)
+    add_values<kRowsAtOnce, kVectors>(t.chunk_values + d, t.value_pad, index, n, p, old_part,
+                                      t.exact.out + r * t.value_pad + d);
+}
+
+// Calls f with the first row of each token of the tile, from row `from` on, and their number.
+template <typename F>
+inline void for_each_token(const Tile& t, uint32_t from, F f) {
+  for (uint32_t r = from, n; r < t.n_rows; r += n) {
+    for (n = 1; r + n < t.n_rows && t.row[r + n].token == t.row[r].token;) ++n;
+    f(r, n);
+  }
 }
 
 inline void attend_exact(const AttendWork& work, const Tile& t) {
@@ -138,22 +153,31 @@ inline void attend_exact(const AttendWork& work, const Tile& t) {
   while (chunk.next()) {
     widen_rows(chunk.key, chunk.n, work.key_dim, t.key_pad, t.chunk_keys);
     widen_rows(chunk.value, chunk.n, work.value_dim, t.value_pad, t.chunk_values);
-    for (uint32_t r = 0; r < t.n_rows; ++r) attend_chunk(work, t, chunk, r);
+    for_each_token(t, 0, [&](uint32_t r, uint32_t n_rows) {
+      uint8_t index[kChunkTokens];
+      const uint32_t n = visible_tokens(work, chunk, t.row[r], index), last = r + n_rows;
+      if (n == 0) return;
+      for (; r + 4 <= last; r += 4) attend_chunk<4>(work, t, r, index, n);
+      if (r + 2 <= last) attend_chunk<2>(work, t, r, index, n), r += 2;
+      if (r < last) attend_chunk<1>(work, t, r, index, n);
+    });
   }
 }
 
-// Adds the attention mass that one row gives to the chunk. A row whose result is not finite has no vote.
-inline void vote_chunk(const AttendWork& work, const Tile& t, const ChunkReader& chunk, uint32_t r, float base2_lse) {
-  const QueryRow& row = t.row[r];
-  uint8_t index[kChunkTokens];
-  uint32_t n = visible_tokens(work, chunk, row, index);
-  if (n > 0 && chunk.position[index[n - 1]] == row.position) --n;
-  if (n == 0) return;
-  float p[kChunkTokens] = {};
-  exact_logits(work, t, t.query + r * t.key_pad, index, n, p);
-  for (uint32_t i = 0; i < kChunkTokens; i += kLanes) store(p + i, exp2_lanes(load(p + i) - base2_lse));
-  float* line = work.votes + (row.token - (work.n_new - work.n_voters)) * work.vote_stride;
-  for (uint32_t i = 0; i < n; ++i) line[chunk.position[index[i]] - work.vote_first] += p[i];
+// Adds the attention mass that kRowsAtOnce rows of one token give to the chunk. A row whose result is not finite has no
+// vote.
+template <uint32_t kRowsAtOnce>
+inline void vote_chunk(const AttendWork& work, const Tile& t, const ChunkReader& chunk, uint32_t r,
+                       const uint8_t* index, uint32_t n, const float* base2_lse) {
+  alignas(64) float p[kRowsAtOnce][kChunkTokens];
+  exact_logits<kRowsAtOnce>(work, t, r, index, n, p);
+  float* line = work.votes + (t.row[r].token - (work.n_new - work.n_voters)) * work.vote_stride;
+  for (uint32_t row = 0; row < kRowsAtOnce; ++row) {
+    if (!(__builtin_fabsf(base2_lse[r + row]) < __builtin_inff())) continue;
+    for (uint32_t i = 0; i < kChunkTokens; i += kLanes)
+      store(p[row] + i, exp2_lanes(load(p[row] + i) - base2_lse[r + row]));
+    for (uint32_t i = 0; i < n; ++i) line[chunk.position[index[i]] - work.vote_first] += p[row][i];
+  }
 }
 
 // base2_lse: [n_rows]. Rows of a token come in ascending order, also where a tile ends between them, so every sum over
@@ -167,8 +191,16 @@ inline void cast_votes(const AttendWork& work, const Tile& t, const float* base2
   ChunkReader chunk(work, seen > work.vote_first ? seen : work.vote_first, end);
   while (chunk.next()) {
     widen_rows(chunk.key, chunk.n, work.key_dim, t.key_pad, t.chunk_keys);
-    for (uint32_t r = from; r < t.n_rows; ++r)
-      if (__builtin_fabsf(base2_lse[r]) < __builtin_inff()) vote_chunk(work, t, chunk, r, base2_lse[r]);
+    for_each_token(t, from, [&](uint32_t r, uint32_t n_rows) {
+      uint8_t index[kChunkTokens];
+      uint32_t n = visible_tokens(work, chunk, t.row[r], index);
+      const uint32_t last = r + n_rows;
+      if (n > 0 && chunk.position[index[n - 1]] == t.row[r].position) --n;
+      if (n == 0) return;
+      for (; r + 4 <= last; r += 4) vote_chunk<4>(work, t, chunk, r, index, n, base2_lse);
+      if (r + 2 <= last) vote_chunk<2>(work, t, chunk, r, index, n, base2_lse), r += 2;
+      if (r < last) vote_chunk<1>(work, t, chunk, r, index, n, base2_lse);
+    });
   }
 }
 

@@ -100,7 +100,8 @@ class Attention {
     for (const int64_t head : {int64_t{0}, s_.n_q_heads - 1})
       for (const int64_t token : {int64_t{0}, s_.n_new - 1}) {
         const std::vector<double> want = reference(head, token);
-        const char* at = static_cast<const char*>(copies_[0].out->data) + static_cast<size_t>(head) * copies_[0].out->nb[1] +
+        const char* at = static_cast<const char*>(copies_[0].out->data) +
+                         static_cast<size_t>(head) * copies_[0].out->nb[1] +
                          static_cast<size_t>(token) * copies_[0].out->nb[2];
         for (size_t d = 0; d < want.size(); ++d) {
           float got;
@@ -124,8 +125,7 @@ class Attention {
     auto* mask = static_cast<ggml_fp16_t*>(mask_->data);
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t i = 0; i < s_.n_tokens(); ++i)
-        mask[row * s_.n_tokens() + i] =
-            ggml_fp32_to_fp16(i < seen_by(std::min(row, s_.n_new - 1)) ? 0.0f : -INFINITY);
+        mask[row * s_.n_tokens() + i] = ggml_fp32_to_fp16(i < seen_by(std::min(row, s_.n_new - 1)) ? 0.0f : -INFINITY);
   }
 
   void add_copy() {
@@ -133,7 +133,8 @@ class Attention {
     c.k = ggml_new_tensor_4d(context_, s_.type, s_.dim, s_.n_tokens(), s_.n_kv_heads, 1);
     c.v = ggml_new_tensor_4d(context_, s_.type, s_.dim, s_.n_tokens(), s_.n_kv_heads, 1);
     for (ggml_tensor* x : {c.k, c.v}) fill(x);
-    c.out = ggml_flash_attn_ext(context_, q_, c.k, c.v, mask_, 1.0f / std::sqrt(static_cast<float>(s_.dim)), 0.0f, 0.0f);
+    c.out = ggml_flash_attn_ext(context_, q_, c.k, c.v, mask_, 1.0f / std::sqrt(static_cast<float>(s_.dim)), 0.0f,
+                                0.0f);
     c.graph = ggml_new_graph(context_);
     ggml_build_forward_expand(c.graph, c.out);
     copies_.push_back(c);
@@ -161,16 +162,16 @@ class Attention {
     std::vector<double> p(static_cast<size_t>(seen_by(token))), out(static_cast<size_t>(s_.dim));
     double largest = -INFINITY, sum = 0.0;
     for (size_t i = 0; i < p.size(); ++i) {
-      const std::vector<float> key =
-          decode(s_.type, static_cast<const char*>(c.k->data) + kv_head * c.k->nb[2] + i * c.k->nb[1], s_.dim);
+      const std::vector<float> key = decode(
+          s_.type, static_cast<const char*>(c.k->data) + kv_head * c.k->nb[2] + i * c.k->nb[1], s_.dim);
       for (size_t d = 0; d < key.size(); ++d) p[i] += static_cast<double>(key[d]) * static_cast<double>(q[d]);
       p[i] /= std::sqrt(static_cast<double>(s_.dim));
       largest = std::max(largest, p[i]);
     }
     for (double& x : p) sum += x = std::exp(x - largest);
     for (size_t i = 0; i < p.size(); ++i) {
-      const std::vector<float> value =
-          decode(s_.type, static_cast<const char*>(c.v->data) + kv_head * c.v->nb[2] + i * c.v->nb[1], s_.dim);
+      const std::vector<float> value = decode(
+          s_.type, static_cast<const char*>(c.v->data) + kv_head * c.v->nb[2] + i * c.v->nb[1], s_.dim);
       for (size_t d = 0; d < value.size(); ++d) out[d] += p[i] / sum * static_cast<double>(value[d]);
     }
     return out;

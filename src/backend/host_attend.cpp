@@ -26,17 +26,6 @@ void HostEngine::list_ranges(const StepView& step, const AttendRequest& r, bool 
   }
 }
 
-uint32_t HostEngine::n_splits(const Part& p) const {
-  uint32_t n = 0;
-  uint64_t last = ~uint64_t{0};
-  for (const BlockEntry& b : p.sequence.blocks) {
-    if (b.start >= p.sequence.exact_from) break;
-    n += b.start / kSplitTokens != last;
-    last = b.start / kSplitTokens;
-  }
-  return n;
-}
-
 void HostEngine::gather_blocks(const Part& p, uint32_t head, Worker& worker) const {
   const uint64_t offset = uint64_t{head_index(p.c, p.layer, head)} * p.c.layout.bytes;
   worker.blocks.clear();
@@ -68,10 +57,11 @@ void HostEngine::gather_rows(const StepView& step, const Part& p, uint32_t head,
 }
 
 // All of the work but its tokens and its tile.
-AttendWork HostEngine::describe(const Part& p, const AttendRequest& r, Worker& worker) const {
+AttendWork HostEngine::describe(const Part& p, const AttendRequest& r, uint32_t head, Worker& worker) const {
   const StepEntry& e = p.entry;
   AttendWork work{};
   work.layout = &p.c.layout;
+  work.transform = transforms_[p.layer.layer_class][head_index(p.c, p.layer, head)];
   work.key_dim = p.c.key_dim;
   work.value_dim = p.c.value_dim;
   work.group = p.layer.n_q_heads / p.c.n_kv_heads;
@@ -99,77 +89,40 @@ void HostEngine::load_tile(const Part& p, const AttendRequest& r, uint32_t head,
   }
 }
 
-// The blocks of ranges of one tile, by all threads, split by split. How many splits make a task changes no bit.
-void HostEngine::attend_splits(const StepView& step, const AttendRequest& r) {
-  const uint32_t n_heads = class_of(r.layer).n_kv_heads;
-  const uint32_t tile_tokens = kTileRows / (plan_.layers[r.layer].n_q_heads / n_heads);
-  uint64_t total = 0;
-  for (AttendRange& range : ranges_)
-    if (range.n <= tile_tokens) {
-      range.n_splits = n_splits(part_of(step, step.entries[range.entry], r.layer));
-      total += uint64_t{range.n_splits} * n_heads;
-    }
-  const uint32_t per_task = static_cast<uint32_t>(total / (2 * kTasksPerThread * pool_.n_threads()) + 1);
-  uint32_t n_tasks = 0;
-  for (const AttendRange& range : ranges_) n_tasks += (range.n_splits + per_task - 1) / per_task * n_heads;
+void HostEngine::store_tile(const Part& p, const AttendRequest& r, uint32_t head, const AttendWork& work,
+                            const Worker& worker) const {
+  for (uint32_t i = 0; i < work.n_tile_rows; ++i) {
+    const uint64_t row = work.first_row + i, token = p.entry.row + row / work.group;
+    const uint32_t q_head = head * work.group + static_cast<uint32_t>(row % work.group);
+    store_row(r.out, token, q_head, work.value_dim, worker.out.data() + uint64_t{i} * work.value_dim);
+    if (r.lse) store_row(r.lse, token, q_head, 1, &worker.lse[i]);
+  }
+}
 
-  pool_.run(n_tasks, [&](uint32_t task, uint32_t thread) {
-    Worker& worker = workers_[thread];
-    uint32_t index = 0, of_head = 0;
-    for (;; ++index) {
-      of_head = (ranges_[index].n_splits + per_task - 1) / per_task;
-      if (task < of_head * n_heads) break;
-      task -= of_head * n_heads;
-    }
-    const AttendRange& range = ranges_[index];
-    const Part p = part_of(step, step.entries[range.entry], r.layer);
-    const uint32_t head = task / of_head, first_split = task % of_head * per_task;
-    AttendWork work = describe(p, r, worker);
-    work.first_row = uint64_t{range.first} * work.group;
-    work.n_tile_rows = range.n * work.group;
-    work.transform = transforms_[p.layer.layer_class][head_index(p.c, p.layer, head)];
-    load_tile(p, r, head, work, worker);
-    gather_blocks(p, head, worker);
-    // The blocks of this task's splits.
-    uint32_t begin = 0, split = 0;
-    const auto next_split = [&](uint32_t b) {
-      const uint64_t of = worker.blocks[b].start / kSplitTokens;
-      while (b < worker.blocks.size() && worker.blocks[b].start / kSplitTokens == of) ++b;
-      return b;
-    };
-    for (; split < first_split; ++split) begin = next_split(begin);
-    uint32_t end = begin;
-    for (; split < std::min(first_split + per_task, range.n_splits); ++split) end = next_split(end);
-    work.blocks = worker.blocks.data() + begin;
-    work.n_blocks = end - begin;
-    const uint64_t stride = partial_floats(round_up(p.c.value_dim, kDimUnit));
-    backend_.attend_splits(work, partials_at(index, n_heads, head) + first_split * stride, worker.scratch.data);
-  });
+// Who votes, for which tokens, and where the votes go for now.
+void HostEngine::describe_votes(const Part& p, uint32_t n_voters, Worker& worker, AttendWork& work) const {
+  // In a long step every voter counts for all undecided tokens: they age before more queries come.
+  const uint64_t end = p.entry.end(), first_voter = end - n_voters;
+  const uint64_t horizon = first_voter > plan_.n_recent ? first_voter - plan_.n_recent : 0;
+  work.vote_first = p.step.ages ? p.sequence.packed_end : std::max(p.sequence.packed_end, horizon);
+  work.n_voters = work.vote_first < end ? n_voters : 0;
+  work.vote_stride = end - std::min(end, work.vote_first);
+  std::fill_n(worker.votes.data(), work.n_voters * work.vote_stride, 0.0f);
 }
 
 void HostEngine::attend_range(const StepView& step, const AttendRequest& r, uint32_t index, uint32_t head,
                               Worker& worker) {
   const AttendRange& range = ranges_[index];
   const Part p = part_of(step, step.entries[range.entry], r.layer);
-  const StepEntry& e = p.entry;
-  AttendWork work = describe(p, r, worker);
+  AttendWork work = describe(p, r, head, worker);
   gather_blocks(p, head, worker);
   gather_rows(step, p, head, worker);
   work.blocks = worker.blocks.data();
   work.n_blocks = static_cast<uint32_t>(worker.blocks.size());
   work.rows = worker.rows.data();
   work.n_rows = static_cast<uint32_t>(worker.rows.size());
-  work.transform = transforms_[p.layer.layer_class][head_index(p.c, p.layer, head)];
   if (range.n_splits > 0) work.partials = partials_at(index, p.c.n_kv_heads, head);
-  if (range.votes) {
-    // In a long step every voter counts for all undecided tokens: they age before more queries come.
-    const uint64_t first_voter = e.end() - range.n;
-    const uint64_t horizon = first_voter > plan_.n_recent ? first_voter - plan_.n_recent : 0;
-    work.vote_first = p.step.ages ? p.sequence.packed_end : std::max(p.sequence.packed_end, horizon);
-    work.n_voters = work.vote_first < e.end() ? range.n : 0;
-    work.vote_stride = e.end() - std::min(e.end(), work.vote_first);
-    std::fill_n(worker.votes.data(), work.n_voters * work.vote_stride, 0.0f);
-  }
+  if (range.votes) describe_votes(p, range.n, worker, work);
   if (r.sink_logits)
     for (uint32_t g = 0; g < work.group; ++g) load_row(r.sink_logits, 0, head * work.group + g, 1, &worker.sinks[g]);
 
@@ -179,12 +132,7 @@ void HostEngine::attend_range(const StepView& step, const AttendRequest& r, uint
     work.n_tile_rows = static_cast<uint32_t>(std::min<uint64_t>(tile_rows, end_row - work.first_row));
     load_tile(p, r, head, work, worker);
     backend_.attend(work, worker.scratch.data);
-    for (uint32_t i = 0; i < work.n_tile_rows; ++i) {
-      const uint64_t row = work.first_row + i, token = e.row + row / work.group;
-      const uint32_t q_head = head * work.group + static_cast<uint32_t>(row % work.group);
-      store_row(r.out, token, q_head, p.c.value_dim, worker.out.data() + uint64_t{i} * p.c.value_dim);
-      if (r.lse) store_row(r.lse, token, q_head, 1, &worker.lse[i]);
-    }
+    store_tile(p, r, head, work, worker);
   }
   if (work.n_voters > 0) add_votes(step, p, head, work);
 }

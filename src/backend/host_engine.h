@@ -1,6 +1,7 @@
 // The engine on the host: walks layers and heads, and asks a backend for the numerics of each.
 //   host_engine.cpp  memory, append, copies      host_attend.cpp  attention and its votes
-//   host_pack.cpp    upkeep and packing          host_read.cpp    read-back and scores
+//   host_pack.cpp    upkeep and packing          host_splits.cpp  the same for few sequences on many threads
+//   host_read.cpp    read-back and scores
 #pragma once
 #include <atomic>
 #include <memory>
@@ -115,12 +116,17 @@ class HostEngine final : public Engine {
   void move_votes(const VoteArea& votes, const SequenceView& s, uint64_t base, std::span<const uint32_t> indices);
 
   void list_ranges(const StepView& step, const AttendRequest& r, bool votes);
-  uint32_t n_splits(const Part& p) const;
-  AttendWork describe(const Part& p, const AttendRequest& r, Worker& worker) const;
+  AttendWork describe(const Part& p, const AttendRequest& r, uint32_t head, Worker& worker) const;
+  void describe_votes(const Part& p, uint32_t n_voters, Worker& worker, AttendWork& work) const;
   void gather_blocks(const Part& p, uint32_t head, Worker& worker) const;
   void gather_rows(const StepView& step, const Part& p, uint32_t head, Worker& worker);
   void load_tile(const Part& p, const AttendRequest& r, uint32_t head, const AttendWork& work, Worker& worker) const;
+  void store_tile(const Part& p, const AttendRequest& r, uint32_t head, const AttendWork& work,
+                  const Worker& worker) const;
+  uint32_t plan_splits(const StepView& step, uint32_t layer, uint32_t n_heads);
   void attend_splits(const StepView& step, const AttendRequest& r);
+  void attend_some_splits(const StepView& step, const AttendRequest& r, uint32_t range, uint32_t head, uint32_t first,
+                          uint32_t n, Worker& worker);
   void attend_range(const StepView& step, const AttendRequest& r, uint32_t range, uint32_t head, Worker& worker);
   void attend_padding(const StepEntry& e, const AttendRequest& r);
   void add_votes(const StepView& step, const Part& p, uint32_t head, const AttendWork& work);

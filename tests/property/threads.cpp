@@ -24,7 +24,7 @@ uint64_t n_threads_of_process() {
   return static_cast<uint64_t>(std::distance(std::filesystem::directory_iterator("/proc/self/task"), {}));
 }
 
-// What a cache gives for long and short steps, batches, drafts and single tokens, over more than two splits of the
+// What a cache gives for long and short steps, batches, drafts and single tokens, over two splits of the
 // blocks.
 std::vector<float> run_through(const Geometry& g, oscar_cache_config config, uint32_t n_threads) {
   config.n_threads = n_threads;
@@ -36,10 +36,10 @@ std::vector<float> run_through(const Geometry& g, oscar_cache_config config, uin
     all.insert(all.end(), output.lse.begin(), output.lse.end());
   };
   const oscar_seq seq = cache.open(), other = cache.open();
-  for (uint64_t t = 0; t < 9000; t += 500) keep(run_step(cache, g, seq, range(t, 500)));
+  for (uint64_t t = 0; t < 5000; t += 500) keep(run_step(cache, g, seq, range(t, 500)));
   for (uint64_t t = 0; t < 300; t += 100) keep(run_step(cache, g, other, range(50000 + t, 100)));
-  for (uint64_t t = 0; t < 12; ++t) {
-    keep(run_step(cache, g, seq, range(9000 + t, 1)));
+  for (uint64_t t = 0; t < 4; ++t) {
+    keep(run_step(cache, g, seq, range(5000 + t, 1)));
     const oscar_step step = begin(cache, {{other, 3, 2}, {0, 1, 0}, {seq, 40, 0}});
     std::vector<uint64_t> tokens = range(60000 + 3 * t, 44);
     for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
@@ -48,7 +48,7 @@ std::vector<float> run_through(const Geometry& g, oscar_cache_config config, uin
     }
     OSCAR_OK_(oscar_step_abort(cache, step));
   }
-  const uint64_t n = 9012;
+  const uint64_t n = 5004;
   std::vector<float> keys(n * g.key_dim), scores(n);
   const oscar_tensor k = tensor(keys.data(), {static_cast<int64_t>(n), g.key_dim}),
                      s = tensor(scores.data(), {static_cast<int64_t>(n)});

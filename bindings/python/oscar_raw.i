@@ -12,6 +12,11 @@
 #include "raw/integer.h"
 #include "raw/list.h"
 #include "raw/tensor.h"
+#include "raw/view.h"
+%}
+
+%init %{
+  if (!oscar_py::add_view_type(m)) return nullptr;
 %}
 
 %include <stdint.i>

@@ -16,7 +16,7 @@
 %}
 
 %init %{
-  if (!oscar_py::add_view_type(m)) return nullptr;
+  oscar_py::add_view_type(m);  // an error that it leaves makes the import fail; what to return depends on SWIG's version
 %}
 
 %include <stdint.i>

@@ -62,8 +62,8 @@ inline PyObject* view_repr(PyObject* object) {
   return text;
 }
 
-// False: a Python error is set.
-inline bool add_view_type(PyObject* module) {
+// Where it fails, a Python error is set.
+inline void add_view_type(PyObject* module) {
   static const char* doc =
       "View(array, *, writable=False)\n--\n\n"
       "An array whose memory is borrowed once, for many calls: it stands wherever a call takes a tensor.\n\n"
@@ -84,9 +84,9 @@ inline bool add_view_type(PyObject* module) {
   };
   static PyType_Spec spec = {"oscar.View", sizeof(ViewObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, slots};
   PyObject* type = PyType_FromSpec(&spec);
-  if (type == nullptr) return false;
+  if (type == nullptr) return;
   TensorArg::view_type = reinterpret_cast<PyTypeObject*>(type);  // its reference lives as long as the process
-  return PyModule_AddObjectRef(module, "View", type) == 0;
+  PyModule_AddObjectRef(module, "View", type);
 }
 
 }  // namespace oscar_py

@@ -24,8 +24,8 @@ const ANSWER_TOKENS: usize = 96;
 const CONTEXT_TOKENS: usize = 300;
 const CONTEXT: &str = include_str!("../../../python/text/pride-and-prejudice.txt");
 const PROMPT: &str = "Explain how plants make food from sunlight.";
-/// Nats. Data-free transforms, few exact tokens: the demo measures 0.016 on ordinary text (README).
-const MOST_DIVERGENCE: f64 = 0.1;
+/// Nats. This run: 0.001, without calibration and with few exact tokens.
+const MOST_DIVERGENCE: f64 = 0.02;
 
 fn likeliest(logits: &[f32]) -> u32 {
     (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or(0) as u32

@@ -6,21 +6,21 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::quantized::gguf_file::{Content, Value};
-use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module, Tensor, D};
 use candle_nn::ops::{rms_norm, silu};
 use candle_nn::rotary_emb::rope_i;
+use candle_nn::Linear;
 
 struct Layer {
     attention_norm: Tensor,
-    q: QMatMul,
-    k: QMatMul,
-    v: QMatMul,
-    output: QMatMul,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    output: Linear,
     ffn_norm: Tensor,
-    gate: QMatMul,
-    up: QMatMul,
-    down: QMatMul,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
 }
 
 pub struct Model {
@@ -30,7 +30,7 @@ pub struct Model {
     pub head_dim: usize,
     eps: f32,
     embedding: Tensor, // [vocabulary, width]
-    unembedding: QMatMul,
+    unembedding: Linear,
     output_norm: Tensor,
     cos: Tensor, // [max_tokens, head_dim / 2]
     sin: Tensor,
@@ -58,8 +58,9 @@ impl Gguf {
         Ok(self.value(&format!("llama.{name}"))?.to_u32()? as usize)
     }
 
-    fn matrix(&mut self, name: &str) -> Result<QMatMul> {
-        Ok(QMatMul::from_qtensor(self.content.tensor(&mut self.file, &format!("{name}.weight"), &Device::Cpu)?)?)
+    /// In float32: for the quantization of this file candle has only plain loops.
+    fn matrix(&mut self, name: &str) -> Result<Linear> {
+        Ok(Linear::new(self.tensor(name)?, None))
     }
 
     fn tensor(&mut self, name: &str) -> Result<Tensor> {
@@ -93,14 +94,15 @@ impl Model {
         let positions = Tensor::arange(0, max_tokens as u32, &Device::Cpu)?.to_dtype(candle_core::DType::F32)?;
         let angles = positions.unsqueeze(1)?.matmul(&Tensor::new(frequencies, &Device::Cpu)?.unsqueeze(0)?)?;
         let n_layers = gguf.number("block_count")?;
+        let embedding = gguf.tensor("token_embd")?;
         Ok(Model {
             n_layers,
             n_q_heads,
             n_kv_heads: gguf.number("attention.head_count_kv")?,
             head_dim,
             eps: gguf.value("llama.attention.layer_norm_rms_epsilon")?.to_f32()?,
-            embedding: gguf.tensor("token_embd")?,
-            unembedding: gguf.matrix("token_embd")?, // tied
+            unembedding: Linear::new(embedding.clone(), None), // tied
+            embedding,
             output_norm: gguf.tensor("output_norm")?,
             cos: angles.cos()?,
             sin: angles.sin()?,

@@ -1,7 +1,7 @@
 //! Byte-level BPE of SmolLM2, from the vocabulary and merges in the model file.
 
 use anyhow::{anyhow, ensure, Context, Result};
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{Vocab, BPE};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -32,7 +32,7 @@ impl Tokenizer {
             .collect::<Result<Vec<_>>>()?;
         let kinds = gguf.value("tokenizer.ggml.token_type")?.to_vec()?;
         ensure!(kinds.len() == names.len(), "{} kinds of {} tokens", kinds.len(), names.len());
-        let vocabulary = names.iter().cloned().zip(0..).collect();
+        let vocabulary: Vocab = names.iter().cloned().zip(0..).collect();
         let model = BPE::builder().vocab_and_merges(vocabulary, merges).build().map_err(|error| anyhow!(error))?;
         let mut bpe = BytePairTokenizer::new(model);
         bpe.with_pre_tokenizer(Some(Sequence::new(vec![

@@ -93,12 +93,12 @@ class Shell:
 def go_get(shell, work, install, file, wanted):
     """The module of a release: git fetches this tree wherever its address is asked for."""
     origin, program = work / "origin", work / "program"
+    origin.mkdir()
     program.mkdir()
     (program / "main.go").write_text(file)
-    commit = "git -c user.name=t -c user.email=t@localhost"
-    shell.run(f"git clone --quiet --shared {ROOT} {origin} && cd {origin} && rm -rf bindings && "
-              f"cp -R {shell.tree}/bindings . && git add -A bindings && {commit} commit --quiet --allow-empty -m release && "
-              f"git tag {RELEASE} && git tag bindings/go/{RELEASE}", work)
+    commit = "git -c user.name=t -c user.email=t@localhost commit --quiet -m release"
+    shell.run(f"cp -R {shell.tree}/bindings . && git init --quiet && git add bindings && {commit} && "
+              f"git tag {RELEASE} && git tag bindings/go/{RELEASE}", origin)
     shell.run(f"git config --global url.file://{origin}.insteadOf https://github.com/liboscar/liboscar")
     exports = "\n".join(line for line in install.splitlines() if line.startswith("export "))
     output = shell.run(f"{exports}\nexport GOPROXY=direct GOSUMDB=off GOFLAGS=-modcacherw\ngo mod init hello\n"

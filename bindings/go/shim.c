@@ -21,18 +21,21 @@ static oscar_go_result object_result(oscar_status status, void *object) {
   return r;
 }
 
-static oscar_tensor tensor(const oscar_go_view *view, oscar_go_data data) {
-  oscar_tensor t;
-  t.data = data;
-  t.device_type = view->device_type;
-  t.device_id = view->device_id;
-  t.dtype_code = view->dtype_code;
-  t.dtype_bits = view->dtype_bits;
-  t.dtype_lanes = view->dtype_lanes;
-  t.ndim = view->ndim;
-  memcpy(t.shape, view->shape, sizeof t.shape);
-  memcpy(t.stride, view->stride, sizeof t.stride);
-  return t;
+/* Describes a tensor that was all zero. Absent ones stay so; words are copied one by one as Go wrote them just before:
+ * wider loads would wait for those stores. */
+static void set_tensor(oscar_tensor *t, const oscar_go_view *view, oscar_go_data data) {
+  if (view->ndim == 0) return;
+  t->data = data;
+  t->device_type = view->device_type;
+  t->device_id = view->device_id;
+  t->dtype_code = view->dtype_code;
+  t->dtype_bits = view->dtype_bits;
+  t->dtype_lanes = view->dtype_lanes;
+  t->ndim = view->ndim;
+  for (int i = 0; i < view->ndim; ++i) {
+    t->shape[i] = view->shape[i];
+    t->stride[i] = view->stride[i];
+  }
 }
 
 static oscar_stream stream_of(oscar_go_stream stream) { return (oscar_stream)(uintptr_t)stream; }
@@ -51,7 +54,7 @@ static oscar_calibrator_args calibrator_args(const oscar_go_calibrator_args *giv
   oscar_calibrator_args args = {.struct_size = sizeof args, .n_positions = given->n_positions};
   args.rope_pairing = given->rope_pairing;
   args.value_basis = given->value_basis;
-  args.rope_frequencies = tensor(&given->frequencies, rope_frequencies);
+  set_tensor(&args.rope_frequencies, &given->frequencies, rope_frequencies);
   args.model = given->model;
   args.note = given->note;
   return args;
@@ -177,9 +180,9 @@ oscar_go_result oscar_go_calibrator_feed(oscar_calibrator *calibrator, uint32_t 
                                          const oscar_go_view *views, oscar_go_data q, oscar_go_data k,
                                          oscar_go_data v) {
   oscar_calibrator_feed_args args = {.struct_size = sizeof args, .layer = layer, .first_position = first_position};
-  args.q = tensor(&views[0], q);
-  args.k = tensor(&views[1], k);
-  args.v = tensor(&views[2], v);
+  set_tensor(&args.q, &views[0], q);
+  set_tensor(&args.k, &views[1], k);
+  set_tensor(&args.v, &views[2], v);
   return result(oscar_calibrator_feed(calibrator, &args));
 }
 
@@ -251,8 +254,8 @@ oscar_go_result oscar_go_step_abort(oscar_cache *cache, oscar_step step) {
 oscar_go_result oscar_go_append(oscar_cache *cache, oscar_step step, uint32_t layer, const oscar_go_view *views,
                                 oscar_go_data k, oscar_go_data v, oscar_go_stream stream) {
   oscar_append_args args = {.struct_size = sizeof args, .layer = layer};
-  args.k = tensor(&views[0], k);
-  args.v = tensor(&views[1], v);
+  set_tensor(&args.k, &views[0], k);
+  set_tensor(&args.v, &views[1], v);
   return result(oscar_append(cache, step, &args, stream_of(stream)));
 }
 
@@ -260,11 +263,11 @@ oscar_go_result oscar_go_attend(oscar_cache *cache, oscar_step step, uint32_t la
                                 oscar_go_data q, oscar_go_data out, oscar_go_data lse, oscar_go_data sink_logits,
                                 oscar_go_data mask, float scale, float softcap, oscar_go_stream stream) {
   oscar_attend_args args = {.struct_size = sizeof args, .layer = layer, .scale = scale, .softcap = softcap};
-  args.q = tensor(&views[0], q);
-  args.out = tensor(&views[1], out);
-  args.lse = tensor(&views[2], lse);
-  args.sink_logits = tensor(&views[3], sink_logits);
-  args.mask = tensor(&views[4], mask);
+  set_tensor(&args.q, &views[0], q);
+  set_tensor(&args.out, &views[1], out);
+  set_tensor(&args.lse, &views[2], lse);
+  set_tensor(&args.sink_logits, &views[3], sink_logits);
+  set_tensor(&args.mask, &views[4], mask);
   return result(oscar_attend(cache, step, &args, stream_of(stream)));
 }
 
@@ -273,13 +276,13 @@ oscar_go_result oscar_go_layer(oscar_cache *cache, oscar_step step, uint32_t lay
                                oscar_go_data sink_logits, oscar_go_data mask, float scale, float softcap,
                                oscar_go_stream stream) {
   oscar_layer_args args = {.struct_size = sizeof args, .layer = layer, .scale = scale, .softcap = softcap};
-  args.k = tensor(&views[0], k);
-  args.v = tensor(&views[1], v);
-  args.q = tensor(&views[2], q);
-  args.out = tensor(&views[3], out);
-  args.lse = tensor(&views[4], lse);
-  args.sink_logits = tensor(&views[5], sink_logits);
-  args.mask = tensor(&views[6], mask);
+  set_tensor(&args.k, &views[0], k);
+  set_tensor(&args.v, &views[1], v);
+  set_tensor(&args.q, &views[2], q);
+  set_tensor(&args.out, &views[3], out);
+  set_tensor(&args.lse, &views[4], lse);
+  set_tensor(&args.sink_logits, &views[5], sink_logits);
+  set_tensor(&args.mask, &views[6], mask);
   return result(oscar_layer(cache, step, &args, stream_of(stream)));
 }
 
@@ -287,19 +290,25 @@ oscar_go_result oscar_go_layer(oscar_cache *cache, oscar_step step, uint32_t lay
 
 oscar_go_result oscar_go_read(const oscar_cache *cache, oscar_seq seq, uint32_t layer, uint32_t kv_head, uint64_t first,
                               uint64_t n, const oscar_go_view *views, oscar_go_data k, oscar_go_data v) {
-  const oscar_tensor k_out = tensor(&views[0], k), v_out = tensor(&views[1], v);
+  oscar_tensor k_out = {0}, v_out = {0};
+  set_tensor(&k_out, &views[0], k);
+  set_tensor(&v_out, &views[1], v);
   return result(oscar_read(cache, seq, layer, kv_head, first, n, &k_out, &v_out));
 }
 
 oscar_go_result oscar_go_scores(const oscar_cache *cache, oscar_seq seq, uint32_t layer, uint32_t kv_head,
                                 uint64_t first, uint64_t n, const oscar_go_view *view, oscar_go_data scores) {
-  const oscar_tensor scores_out = tensor(view, scores);
+  oscar_tensor scores_out = {0};
+  set_tensor(&scores_out, view, scores);
   return result(oscar_scores(cache, seq, layer, kv_head, first, n, &scores_out));
 }
 
 oscar_go_result oscar_go_merge(const oscar_go_view *views, oscar_go_data outs, oscar_go_data lses, oscar_go_data out,
                                oscar_go_data lse, oscar_go_stream stream) {
-  const oscar_tensor outs_in = tensor(&views[0], outs), lses_in = tensor(&views[1], lses);
-  const oscar_tensor out_out = tensor(&views[2], out), lse_out = tensor(&views[3], lse);
+  oscar_tensor outs_in = {0}, lses_in = {0}, out_out = {0}, lse_out = {0};
+  set_tensor(&outs_in, &views[0], outs);
+  set_tensor(&lses_in, &views[1], lses);
+  set_tensor(&out_out, &views[2], out);
+  set_tensor(&lse_out, &views[3], lse);
   return result(oscar_merge(&outs_in, &lses_in, &out_out, views[3].ndim ? &lse_out : NULL, stream_of(stream)));
 }

@@ -13,7 +13,9 @@ import (
 type player struct {
 	words     []string
 	cache     *oscar.Cache
-	config    *oscar.Config
+	layers    []geometry
+	attended  geometry // of the layer of the latest attention
+	next      nextConfig
 	sequences map[int]*oscar.Sequence
 	steps     map[int]*oscar.Step
 	out, lse  []float32
@@ -24,11 +26,12 @@ func (p *player) sequence() *oscar.Sequence { return p.sequences[p.number()] }
 
 func (p *player) step() *oscar.Step { return p.steps[p.number()] }
 
-func (p *player) valueDim() int {
-	if p.config.ValueDim == 0 || p.config.ValueDim == oscar.Default {
-		return p.config.KeyDim
+// geometry is zero for a layer that is not there, which the library is to say.
+func (p *player) geometry(layer int) geometry {
+	if layer >= len(p.layers) {
+		return geometry{}
 	}
-	return p.config.ValueDim
+	return p.layers[layer]
 }
 
 // What a line may begin with, and whether results stand in it.
@@ -71,20 +74,29 @@ var directives = map[string]struct {
 	"attend": {func(p *player) error { return p.compute(false, true) }, false},
 	"layer":  {func(p *player) error { return p.compute(true, true) }, false},
 	"out": {func(p *player) error {
-		row, head, dim := p.number(), p.number(), p.valueDim()
-		first := (row*p.config.NQHeads + head) * dim
+		row, head, dim := p.number(), p.number(), p.attended.valueDim
+		first := (row*p.attended.nQHeads + head) * dim
 		p.compare(p.out[first : first+dim])
 		return nil
 	}, true},
 	"lse": {func(p *player) error {
-		first := p.number() * p.config.NQHeads
-		p.compare(p.lse[first : first+p.config.NQHeads])
+		first := p.number() * p.attended.nQHeads
+		p.compare(p.lse[first : first+p.attended.nQHeads])
 		return nil
 	}, true},
-	"end":    {func(p *player) error { return p.step().End() }, false},
-	"abort":  {func(p *player) error { return p.step().Abort() }, false},
-	"key":    {func(p *player) error { return p.read(true) }, true},
-	"value":  {func(p *player) error { return p.read(false) }, true},
+	"end":            {func(p *player) error { return p.step().End() }, false},
+	"abort":          {func(p *player) error { return p.step().Abort() }, false},
+	"key":            {func(p *player) error { return p.read(true) }, true},
+	"value":          {func(p *player) error { return p.read(false) }, true},
+	"layer_config":   {(*player).layerConfig, false},
+	"self_calibrate": {func(p *player) error { p.next.selfCalibrates = true; return nil }, false},
+	"calibrator":     {(*player).newCalibrator, false},
+	"feed":           {(*player).feed, false},
+	"finish": {func(p *player) (err error) {
+		p.next.calibration, err = p.next.calibrator.Finish()
+		return err
+	}, false},
+	"merge":  {(*player).merge, true},
 	"scores": {(*player).scores, true},
 	"stats":  {(*player).stats, true},
 }
@@ -110,24 +122,11 @@ func (p *player) newCache() error {
 		}
 	}
 	p.cache, p.sequences, p.steps = nil, map[int]*oscar.Sequence{}, map[int]*oscar.Step{}
-	config, err := oscar.NewConfig(p.word())
+	config, layers, err := p.readConfig()
 	if err != nil {
 		return err
 	}
-	p.config = config
-	fields := map[string]*int{"n_layers": &config.NLayers, "n_q_heads": &config.NQHeads, "n_kv_heads": &config.NKVHeads,
-		"key_dim": &config.KeyDim, "value_dim": &config.ValueDim, "window": &config.Window, "n_sink": &config.NSink,
-		"n_recent": &config.NRecent, "max_rollback": &config.MaxRollback, "max_sequences": &config.MaxSequences,
-		"max_open_steps": &config.MaxOpenSteps, "max_step_tokens": &config.MaxStepTokens, "max_tokens": &config.MaxTokens,
-		"capacity_bytes": &config.CapacityBytes}
-	for len(p.words) > 0 {
-		name := p.word()
-		field, known := fields[name]
-		if !known {
-			bad("there is no field %s", name)
-		}
-		*field = p.number()
-	}
+	p.layers = layers
 	p.cache, err = oscar.NewCache(config)
 	return err
 }
@@ -176,22 +175,22 @@ func (p *player) begin() error {
 
 // compute plays append, attend and layer: all inputs of a call come from one run of the generator, as k, v, q.
 func (p *player) compute(appends, attends bool) error {
-	c, step, layer, state := p.config, p.step(), p.number(), uint32(p.number())
-	n, valueDim := step.NRows(), p.valueDim()
+	step, layer, state := p.step(), p.number(), uint32(p.number())
+	n, g := step.NRows(), p.geometry(layer)
 	var k, v, q []float32
 	args := oscar.LayerArgs{Layer: layer}
 	if appends {
-		k, state = generate(state, n*c.NKVHeads*c.KeyDim)
-		v, state = generate(state, n*c.NKVHeads*valueDim)
-		args.K, args.V = oscar.F32(k, n, c.NKVHeads, c.KeyDim), oscar.F32(v, n, c.NKVHeads, valueDim)
+		k, state = generate(state, n*g.nKVHeads*g.keyDim)
+		v, state = generate(state, n*g.nKVHeads*g.valueDim)
+		args.K, args.V = oscar.F32(k, n, g.nKVHeads, g.keyDim), oscar.F32(v, n, g.nKVHeads, g.valueDim)
 	}
 	if !attends {
 		return step.Append(oscar.AppendArgs{Layer: layer, K: args.K, V: args.V})
 	}
-	q, _ = generate(state, n*c.NQHeads*c.KeyDim)
-	p.out, p.lse = make([]float32, n*c.NQHeads*valueDim), make([]float32, n*c.NQHeads)
-	args.Q, args.Out = oscar.F32(q, n, c.NQHeads, c.KeyDim), oscar.F32(p.out, n, c.NQHeads, valueDim)
-	args.LSE = oscar.F32(p.lse, n, c.NQHeads)
+	q, _ = generate(state, n*g.nQHeads*g.keyDim)
+	p.out, p.lse, p.attended = make([]float32, n*g.nQHeads*g.valueDim), make([]float32, n*g.nQHeads), g
+	args.Q, args.Out = oscar.F32(q, n, g.nQHeads, g.keyDim), oscar.F32(p.out, n, g.nQHeads, g.valueDim)
+	args.LSE = oscar.F32(p.lse, n, g.nQHeads)
 	for len(p.words) > 0 {
 		switch option := p.word(); option {
 		case "scale":
@@ -199,7 +198,7 @@ func (p *player) compute(appends, attends bool) error {
 		case "softcap":
 			args.Softcap = float32(p.real())
 		case "sink":
-			sinks, _ := generate(uint32(p.number()), c.NQHeads)
+			sinks, _ := generate(uint32(p.number()), g.nQHeads)
 			args.SinkLogits = oscar.F32(sinks)
 		case "mask":
 			args.Mask = p.mask(n)
@@ -227,11 +226,11 @@ func (p *player) mask(n int) oscar.Tensor {
 
 func (p *player) read(isKey bool) error {
 	sequence, layer, head, token := p.sequence(), p.number(), p.number(), p.number()
-	row, k, v := make([]float32, p.config.KeyDim), oscar.Tensor{}, oscar.Tensor{}
+	row, k, v := make([]float32, p.geometry(layer).keyDim), oscar.Tensor{}, oscar.Tensor{}
 	if isKey {
 		k = oscar.F32(row, 1, len(row))
 	} else {
-		row = make([]float32, p.valueDim())
+		row = make([]float32, p.geometry(layer).valueDim)
 		v = oscar.F32(row, 1, len(row))
 	}
 	err := sequence.Read(layer, head, token, 1, k, v)

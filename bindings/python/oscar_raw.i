@@ -12,6 +12,11 @@
 #include "raw/integer.h"
 #include "raw/list.h"
 #include "raw/tensor.h"
+#include "raw/view.h"
+%}
+
+%init %{
+  oscar_py::add_view_type(m);  // an error that it leaves makes the import fail; what to return depends on SWIG's version
 %}
 
 %include <stdint.i>

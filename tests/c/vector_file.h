@@ -10,7 +10,15 @@
 
 #include <oscar/oscar.h>
 
-enum { MAX_LINE = 8192, MAX_WORDS = 512, MAX_LABELS = 16, MAX_ENTRIES = 8, MAX_ROWS = 512, MAX_WIDTH = 1024 };
+enum {
+  MAX_LINE = 8192,
+  MAX_WORDS = 512,
+  MAX_LABELS = 16,
+  MAX_LAYERS = 8,
+  MAX_ENTRIES = 8,
+  MAX_ROWS = 512,
+  MAX_WIDTH = 1024
+};
 
 static struct {
   const char *path;

@@ -22,6 +22,13 @@ def test_version_is_that_of_the_header():
     assert oscar.abi_version() == int(numbers["ABI_VERSION"])
 
 
+def test_numbers_are_those_that_type_checkers_know():
+    stub = (Path(__file__).parents[2] / "bindings/python/oscar/_oscar.pyi").read_text()
+    numbers = {name: int(number) for name, number in re.findall(r"^(OSCAR_\w+): Literal\[(-?\d+)\]$", stub, re.M)}
+    assert len(numbers) > 25
+    assert {name: getattr(oscar._oscar, name) for name in numbers} == numbers
+
+
 def test_backends():
     found = oscar.backends()
     assert [backend.selected for backend in found].count(True) == 1

@@ -22,12 +22,22 @@ def generate(state, shape):
     return values.reshape(shape), state
 
 
+def integers(fields):
+    return {name: int(value) for name, value in zip(fields[::2], fields[1::2])}
+
+
+def frequencies(key_dim):
+    """Pair i turns by 2^-i, which is exact in every language."""
+    return 0.5 ** np.arange(key_dim // 2, dtype=np.float32)
+
+
 class Player:
     """What the labels of a file stand for, and a method for every directive."""
 
     def __init__(self):
         self.tolerance = 0.0
-        self.cache = None
+        self.cache = self.calibrator = None
+        self.next = {}  # what lines said of the next configuration
         self.forget()
 
     def forget(self):
@@ -52,11 +62,39 @@ class Player:
         known = {"OSCAR_OK": 0, **{n: getattr(_oscar, n) for n in dir(_oscar) if n.startswith("OSCAR_E_")}}
         assert known[name] == int(number) and _oscar.oscar_status_name(int(number)) == name
 
+    def do_layer_config(self, layer, *fields):
+        layers = self.next.setdefault("layers", [])
+        assert int(layer) == len(layers), "this is the configuration of another layer"
+        layers.append(oscar.LayerConfig(**integers(fields)))
+
+    def do_self_calibrate(self):
+        self.next["self_calibrate"] = oscar.SelfCalibration()
+
+    def _read_config(self, profile, fields):
+        values, self.next = {**integers(fields), **self.next}, {}
+        self_calibrate = values.get("self_calibrate")
+        if self_calibrate is not None:
+            self_calibrate.rope_frequencies = frequencies(values["key_dim"])
+        return oscar.Config(profile, **values)
+
     def do_cache(self, profile, *fields):
         self.forget()
-        values = {name: int(value) for name, value in zip(fields[::2], fields[1::2])}
-        self.config = oscar.Config(profile, **values)
+        self.config = self._read_config(profile, fields)
         self.cache = oscar.Cache(self.config)
+
+    def do_calibrator(self, profile, *fields):
+        self.calibrated = self._read_config(profile, fields)
+        self.calibrator = oscar.Calibrator(self.calibrated, frequencies(self.calibrated.key_dim))
+
+    def do_feed(self, layer, first, n, seed):
+        g, n = self.calibrated.layer(int(layer)), int(n)
+        k, state = generate(int(seed), (n, g.n_kv_heads, g.key_dim))
+        v, state = generate(state, (n, g.n_kv_heads, g.value_dim))
+        q, state = generate(state, (n, g.n_q_heads, g.key_dim))
+        self.calibrator.feed(int(layer), int(first), q, k, v)
+
+    def do_finish(self):
+        self.next["calibration"] = self.calibrator.finish()
 
     def do_backend(self, name, *cache):
         before = os.environ.get("OSCAR_BACKEND")
@@ -107,33 +145,29 @@ class Player:
         self._compute(label, layer, seed, options, appends=True, attends=True)
 
     def _compute(self, label, layer, seed, options, appends, attends):
-        step, c, state = self.steps[int(label)], self.config, int(seed)
-        n, value_dim = step.n_rows, self._value_dim()
-        inputs = []
-        shapes = [(n, c.n_kv_heads, c.key_dim), (n, c.n_kv_heads, value_dim)] * appends
-        for shape in shapes + [(n, c.n_q_heads, c.key_dim)] * attends:
+        step, g, state = self.steps[int(label)], self.config.layer(int(layer)), int(seed)
+        n, inputs = step.n_rows, []
+        shapes = [(n, g.n_kv_heads, g.key_dim), (n, g.n_kv_heads, g.value_dim)] * appends
+        for shape in shapes + [(n, g.n_q_heads, g.key_dim)] * attends:
             values, state = generate(state, shape)
             inputs.append(values)
         arguments = {}
         if attends:
-            arguments = self._options(options, n)
-            self.results["out"] = np.empty((n, c.n_q_heads, value_dim), np.float32)
-            self.results["lse"] = np.empty((n, c.n_q_heads), np.float32)
+            arguments = self._options(options, n, g.n_q_heads)
+            self.results["out"] = np.empty((n, g.n_q_heads, g.value_dim), np.float32)
+            self.results["lse"] = np.empty((n, g.n_q_heads), np.float32)
             arguments.update(self.results)
         call = step.layer if appends and attends else step.append if appends else step.attend
         call(int(layer), *inputs, **arguments)
 
-    def _value_dim(self):
-        return self.config.layer(0).value_dim
-
-    def _options(self, words, n):
+    def _options(self, words, n, n_q_heads):
         words, found = list(words), {}
         while words:
             option = words.pop(0)
             if option in ("scale", "softcap"):
                 found[option] = float(words.pop(0))
             elif option == "sink":
-                found["sink_logits"] = generate(int(words.pop(0)), (self.config.n_q_heads,))[0]
+                found["sink_logits"] = generate(int(words.pop(0)), (n_q_heads,))[0]
             elif option == "mask":
                 found["mask"] = np.array([[int(bit) for bit in row] for row in words[:n]], np.uint8)
                 del words[:n]
@@ -154,12 +188,12 @@ class Player:
         self.steps[int(label)].abort()
 
     def do_key(self, label, layer, head, token, *words):
-        row = np.empty((1, self.config.key_dim), np.float32)
+        row = np.empty((1, self.config.layer(int(layer)).key_dim), np.float32)
         self.cache.read(self.sequences[int(label)], int(layer), int(head), int(token), 1, k_out=row)
         self.compare(row[0], words)
 
     def do_value(self, label, layer, head, token, *words):
-        row = np.empty((1, self._value_dim()), np.float32)
+        row = np.empty((1, self.config.layer(int(layer)).value_dim), np.float32)
         self.cache.read(self.sequences[int(label)], int(layer), int(head), int(token), 1, v_out=row)
         self.compare(row[0], words)
 
@@ -171,6 +205,14 @@ class Player:
     def do_stats(self, *fields):
         stats = self.cache.stats()
         assert {name: getattr(stats, name) for name in fields[::2]} == dict(zip(fields[::2], map(int, fields[1::2])))
+
+    def do_merge(self, seed, *words):
+        n_parts, n, dim, n_empty = map(int, words[:4])
+        outs, state = generate(int(seed), (n_parts, n, dim))
+        lses, state = generate(state, (n_parts, n))
+        lses[:n_empty, 0] = -np.inf
+        out, lse = oscar.merge(outs, lses)
+        self.compare(np.concatenate([out.ravel(), lse]), words[4:])
 
 
 def replay(text):
@@ -194,7 +236,7 @@ def replay(text):
             assert got == wanted, f"line {number}: got {got} ({error}), wanted {wanted}"
         except AssertionError as error:
             raise AssertionError(f"line {number}: {error}") from error
-        results = "status", "out", "lse", "key", "value", "scores", "stats", "length"
+        results = "status", "out", "lse", "key", "value", "scores", "stats", "length", "merge"
         n_results += words[0] in results or wanted is not None
         wanted = None
     assert n_results, "the file compares nothing"

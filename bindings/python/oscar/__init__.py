@@ -8,7 +8,7 @@
             out = step.layer(0, k, v, q)
 
 Tensors are numpy arrays, torch tensors or anything else with ``__dlpack__`` or the buffer protocol. They are borrowed
-for the call, never copied and never converted; torch is never imported.
+for the call, never copied and never converted; torch is never imported. In hot loops, :class:`View` borrows one once.
 """
 
 from .cache import Cache
@@ -41,6 +41,7 @@ from .types import (
     Storage,
     Tensor,
     ValueBasis,
+    View,
     Writer,
 )
 
@@ -80,6 +81,7 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "ValueBasis",
+    "View",
     "Writer",
     "abi_version",
     "backends",

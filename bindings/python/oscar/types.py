@@ -79,7 +79,9 @@ class SupportsDLPack(Protocol):
     def __dlpack_device__(self) -> tuple[Any, int]: ...
 
 
+View = _oscar.View
+
 #: An array that is borrowed for the duration of one call, never copied and never converted: anything with
 #: ``__dlpack__``, or with the buffer protocol and native elements of float32, float16 or uint8. The last dimension must
-#: be dense, the others may have any stride. Outputs must be writable.
+#: be dense, the others may have any stride. Outputs must be writable. A :class:`View` of such an array stands for it.
 Tensor = Union[SupportsDLPack, Any]

@@ -24,9 +24,13 @@ class TensorArg {
 
   const oscar_tensor* get() const { return &tensor_; }
 
+  // The type of oscar.View, once the module is there.
+  static inline PyTypeObject* view_type = nullptr;
+
   // Borrows `object` until this goes out of scope; None is the absent tensor. False: a Python error is set.
   bool take(PyObject* object, const char* name, Access access) {
     if (object == Py_None) return true;
+    if (Py_TYPE(object) == view_type) return take_view(object, name, access);
     if (PyObject_CheckBuffer(object)) {
       if (PyObject_GetBuffer(object, &buffer_, PyBUF_RECORDS_RO) == 0) {
         has_buffer_ = true;
@@ -39,6 +43,8 @@ class TensorArg {
   }
 
  private:
+  bool take_view(PyObject* object, const char* name, Access access);  // view.h
+
   void release() {
     if (has_buffer_) PyBuffer_Release(&buffer_);
     has_buffer_ = false;

@@ -375,8 +375,9 @@ impl Config {
             ..sys::oscar_cache_config::default()
         };
         self.copy_to(&mut raw);
-        let Some(given) = &self.self_calibration else {
-            return f(&raw);
+        let given = match &self.self_calibration {
+            Some(given) => given,
+            None => return f(&raw),
         };
         let mut options: CalibratorOptions<'_> = given.options.clone();
         // An error was reported when they were given.

@@ -154,6 +154,7 @@ impl<'a> Tensor<'a> {
         shape_of(&self.raw)
     }
 
+    #[inline]
     fn over(raw: sys::oscar_tensor) -> Tensor<'a> {
         Tensor { raw, data: PhantomData }
     }
@@ -220,6 +221,7 @@ impl<'a> TensorMut<'a> {
         shape_of(&self.raw)
     }
 
+    #[inline]
     fn over(raw: sys::oscar_tensor) -> TensorMut<'a> {
         TensorMut { raw, data: PhantomData }
     }
@@ -267,7 +269,18 @@ fn view<const N: usize>(data: *const c_void, dtype: Dtype, shape: [usize; N]) ->
 /// Sizes and strides are signed in the ABI.
 #[inline]
 fn size(n: usize) -> Result<i64> {
-    i64::try_from(n).map_err(|_| Error::invalid(format!("a size or stride is {n}, wanted at most {}", i64::MAX)))
+    i64::try_from(n).map_err(|_| too_large(n))
+}
+
+// What an error takes to be said stays out of the calls that have none.
+#[cold]
+fn too_large(n: usize) -> Error {
+    Error::invalid(format!("a size or stride is {n}, wanted at most {}", i64::MAX))
+}
+
+#[cold]
+fn other_length(len: usize, shape: &[usize]) -> Error {
+    Error::invalid(format!("the slice has {len} elements, wanted as many as the shape {shape:?}"))
 }
 
 #[inline]
@@ -279,7 +292,7 @@ fn dense<const N: usize>(
 ) -> Result<sys::oscar_tensor> {
     let raw = view(data, dtype, shape)?;
     if shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size)) != Some(len) {
-        return Err(Error::invalid(format!("the slice has {len} elements, wanted as many as the shape {shape:?}")));
+        return Err(other_length(len, &shape));
     }
     Ok(raw)
 }

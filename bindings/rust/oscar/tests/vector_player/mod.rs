@@ -1,26 +1,23 @@
 //! Plays the lines of a file of golden vectors.
 
 mod line;
+mod next;
 
 use std::collections::HashMap;
 
-use oscar::{sys, Attend, Cache, Calibration, Config, Entry, OpenStep, Sequence, Step, Tensor, TensorMut};
+use oscar::{sys, Attend, Cache, Calibration, Entry, OpenStep, Sequence, Step, Tensor, TensorMut};
 
 use line::{bad, Failure, Inputs, Played, Words};
-
-#[derive(Default, Clone, Copy)]
-struct Geometry {
-    n_q_heads: usize,
-    n_kv_heads: usize,
-    key_dim: usize,
-    value_dim: usize,
-}
+use next::{Geometry, Next};
 
 /// What the labels of a file stand for.
 #[derive(Default)]
 struct Player {
     cache: Option<Cache>,
-    geometry: Geometry,
+    next: Next,
+    layers: Vec<Geometry>,
+    /// The layer of the latest attention.
+    attended: Geometry,
     sequences: HashMap<usize, Sequence>,
     steps: HashMap<usize, OpenStep>,
     out: Vec<f32>,
@@ -28,7 +25,7 @@ struct Player {
     tolerance: f64,
 }
 
-const RESULTS: [&str; 8] = ["status", "length", "out", "lse", "key", "value", "scores", "stats"];
+const RESULTS: [&str; 9] = ["status", "length", "out", "lse", "key", "value", "scores", "stats", "merge"];
 
 /// The number of lines with results, all of which agree; or what is wrong.
 pub fn replay(text: &str) -> Result<usize, String> {
@@ -86,6 +83,12 @@ impl Player {
             "status" => status(words)?,
             "cache" => self.create(words)?,
             "backend" => self.create_with_backend(words)?,
+            "layer_config" => self.next.layer(words)?,
+            "self_calibrate" => self.next.self_calibrates = true,
+            "calibrator" => self.next.calibrator(words)?,
+            "feed" => self.next.feed(words)?,
+            "finish" => self.next.finish()?,
+            "merge" => self.merge(words)?,
             "load" => load(words.word()?)?,
             "freeze" => self.cache()?.freeze().map(drop)?,
             "open" => {
@@ -97,12 +100,12 @@ impl Player {
             "append" | "attend" | "layer" => self.compute(name, words)?,
             "out" => {
                 let (row, head): (usize, usize) = (words.number()?, words.number()?);
-                let dim = self.geometry.value_dim;
-                let first = (row * self.geometry.n_q_heads + head) * dim;
+                let dim = self.attended.value_dim;
+                let first = (row * self.attended.n_q_heads + head) * dim;
                 self.compare(&self.out[first..first + dim], words)?;
             }
             "lse" => {
-                let n = self.geometry.n_q_heads;
+                let n = self.attended.n_q_heads;
                 let first = words.number::<usize>()? * n;
                 self.compare(&self.lse[first..first + n], words)?;
             }
@@ -156,36 +159,16 @@ impl Player {
     }
 
     fn create(&mut self, words: &mut Words<'_>) -> Played {
-        *self = Player { tolerance: self.tolerance, ..Player::default() };
-        let mut config = Config::new(words.word()?)?;
-        while !words.is_empty() {
-            config = match words.word()? {
-                "n_layers" => config.n_layers(words.number()?),
-                "n_q_heads" => config.n_q_heads(words.number()?),
-                "n_kv_heads" => config.n_kv_heads(words.number()?),
-                "key_dim" => config.key_dim(words.number()?),
-                "value_dim" => config.value_dim(words.number()?),
-                "window" => config.window(words.number()?),
-                "n_sink" => config.n_sink(words.number()?),
-                "n_recent" => config.n_recent(words.number()?),
-                "max_rollback" => config.max_rollback(words.number()?),
-                "max_sequences" => config.max_sequences(words.number()?),
-                "max_open_steps" => config.max_open_steps(words.number()?),
-                "max_step_tokens" => config.max_step_tokens(words.number()?),
-                "max_tokens" => config.max_tokens(words.number()?),
-                "capacity_bytes" => config.capacity_bytes(words.number()?),
-                field => return bad(format!("there is no field {field}")),
-            };
-        }
+        *self = Player { tolerance: self.tolerance, next: std::mem::take(&mut self.next), ..Player::default() };
+        let (config, layers) = self.next.config(words)?;
         self.cache = Some(Cache::new(&config)?);
-        let value_dim = if [0, oscar::DEFAULT].contains(&config.value_dim) { config.key_dim } else { config.value_dim };
-        self.geometry = Geometry {
-            n_q_heads: config.n_q_heads as usize,
-            n_kv_heads: config.n_kv_heads as usize,
-            key_dim: config.key_dim as usize,
-            value_dim: value_dim as usize,
-        };
+        self.layers = layers;
         Ok(())
+    }
+
+    /// Zero for a layer that is not there, which the library is to say.
+    fn layer(&self, index: u32) -> Geometry {
+        self.layers.get(index as usize).copied().unwrap_or_default()
     }
 
     fn create_with_backend(&mut self, words: &mut Words<'_>) -> Played {
@@ -234,7 +217,7 @@ impl Player {
     fn compute(&mut self, call: &str, words: &mut Words<'_>) -> Played {
         let (label, layer, mut inputs) = (words.number()?, words.number()?, Inputs(words.number()?));
         let open = self.take_step(label)?;
-        let g = self.geometry;
+        let g = self.layer(layer);
         let step = self.cache()?.resume(open)?;
         let n = step.n_rows();
         let open = step.suspend();
@@ -286,18 +269,40 @@ impl Player {
         });
         self.out = out;
         self.lse = lse;
+        self.attended = g;
         played
     }
 
     fn read(&mut self, name: &str, words: &mut Words<'_>) -> Played {
         let sequence = self.sequence(words)?;
         let (layer, head, token): (_, _, u64) = (words.number()?, words.number()?, words.number()?);
-        let dim = if name == "key" { self.geometry.key_dim } else { self.geometry.value_dim };
+        let g = self.layer(layer);
+        let dim = if name == "key" { g.key_dim } else { g.value_dim };
         let mut row = vec![0.0; dim];
         let tensor = TensorMut::new(&mut row, [1, dim])?;
         let (k, v) = if name == "key" { (Some(tensor), None) } else { (None, Some(tensor)) };
         self.cache()?.read(sequence, layer, head, token..token + 1, k, v)?;
         self.compare(&row, words)
+    }
+
+    /// Outputs before log-sum-exps, from one run of the generator; the first parts of row 0 are empty.
+    fn merge(&mut self, words: &mut Words<'_>) -> Played {
+        let mut inputs = Inputs(words.number()?);
+        let [n_parts, n, dim, n_empty]: [usize; 4] =
+            [words.number()?, words.number()?, words.number()?, words.number()?];
+        let (outs, mut lses) = (inputs.take(n_parts * n * dim), inputs.take(n_parts * n));
+        for part in 0..n_empty.min(n_parts) {
+            lses[part * n] = f32::NEG_INFINITY;
+        }
+        let (mut joined, mut lse) = (vec![0.0; n * dim], vec![0.0; n]);
+        oscar::merge(
+            Tensor::new(&outs, [n_parts, n, dim])?,
+            Tensor::new(&lses, [n_parts, n])?,
+            TensorMut::new(&mut joined, [n, dim])?,
+            Some(TensorMut::new(&mut lse, [n])?),
+        )?;
+        joined.extend(lse);
+        self.compare(&joined, words)
     }
 
     fn scores(&mut self, words: &mut Words<'_>) -> Played {

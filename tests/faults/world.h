@@ -67,6 +67,8 @@ class World {
     return bytes;
   }
 
+  // Another of its sequences is the one from now on.
+  void use_seq(oscar_seq seq) { seq_ = seq; }
   // The sequence is closed, and nobody's.
   void forget_seq() { seq_ = 0; }
 

@@ -36,6 +36,11 @@ void read_back(const SequenceView& s, const HeadView& head, const Backend& backe
     store(token, key, value);
   }
 
+  // Exact rows alone take no memory: a cache that collects counts on it.
+  const auto is_wanted = [&s, first, n](const BlockEntry& b) {
+    return b.start < s.exact_from && b.start + b.first < first + n && b.end() > first;
+  };
+  if (std::none_of(s.blocks.begin(), s.blocks.end(), is_wanted)) return;
   std::vector<float> keys(kBlockTokens * c.key_dim), values(kBlockTokens * c.value_dim);
   constexpr size_t kAlignment = 64;
   std::vector<std::byte> scratch(backend.scratch_bytes(c.key_dim, c.value_dim) + kAlignment);

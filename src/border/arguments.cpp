@@ -64,11 +64,21 @@ void check_no_overlap(const oscar_tensor& t, const int64_t* stride, const char* 
       throw Error(Status::kInvalid,
                   "%s: stride[%d] is %lld, wanted at least %llu either way: elements of an output must not overlap",
                   name, i, static_cast<long long>(stride[i]), static_cast<unsigned long long>(extent));
+    extent += (static_cast<uint64_t>(t.shape[i]) - 1) * reach(i);
+  }
+}
+
+// No address space is larger than 2^56 bytes (x86-64, five levels); offsets within it do not overflow.
+void check_reach(const oscar_tensor& t, const int64_t* stride, uint32_t element_bytes, const char* name) {
+  uint64_t most = (uint64_t{1} << 56) / element_bytes;
+  for (int32_t i = 0; i < t.ndim; ++i) {
+    if (t.shape[i] <= 1) continue;
+    const uint64_t s = static_cast<uint64_t>(stride[i]), reach = stride[i] < 0 ? 0 - s : s;
     uint64_t span;
-    if (__builtin_mul_overflow(static_cast<uint64_t>(t.shape[i]) - 1, reach(i), &span) ||
-        __builtin_add_overflow(extent, span, &extent))
+    if (__builtin_mul_overflow(static_cast<uint64_t>(t.shape[i]) - 1, reach, &span) || span > most)
       throw Error(Status::kInvalid, "%s: stride[%d] is %lld, more than memory can hold", name, i,
                   static_cast<long long>(stride[i]));
+    most -= span;
   }
 }
 
@@ -131,6 +141,7 @@ TensorView check_tensor(const oscar_tensor& t, const TensorRule& rule, const Pla
       throw Error(Status::kInvalid, "%s: stride[%d] is %lld, the last dimension must be dense (1)", name, i,
                   static_cast<long long>(stride[i]));
   }
+  check_reach(t, stride, dtype_bytes(view.dtype), name);
   if (rule.access == Access::kOut) check_no_overlap(t, stride, name);
   // One dimension is indexed by row or by head, whichever the tensor is about.
   view.row_stride = stride[0];

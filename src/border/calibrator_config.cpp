@@ -83,6 +83,9 @@ CalibratorConfig calibrator_config(const CacheConfig& config, const oscar_calibr
     if (l.n_kv_heads == 0 || l.n_q_heads == 0 || l.n_q_heads % l.n_kv_heads != 0)
       throw Error(Status::kInvalid, "layer %u: n_q_heads is %u, wanted: a multiple of n_kv_heads = %u", i, l.n_q_heads,
                   l.n_kv_heads);
+    // Before there is a table for it.
+    if (l.key_dim > kMaxHeadDim)
+      throw Error(Status::kUnsupported, "layer %u: key_dim is %u, served: at most %u", i, l.key_dim, kMaxHeadDim);
     const LayerGeometry geometry{l.n_kv_heads, l.key_dim, l.value_dim};
     if (l.kv_source > i)
       throw Error(Status::kInvalid, "layer %u: kv_source is %u, wanted an earlier layer", i, l.kv_source);

@@ -210,8 +210,9 @@ oscar_status oscar_cache_config_init(oscar_cache_config* config_out, uint32_t si
   return guarded("oscar_cache_config_init", [&] {
     require(config_out, "config_out");
     check_struct_size(size, sizeof *config_out, "size");
-    const oscar_cache_config full = defaults(find_profile(profile));
     config_out->struct_size = size;
+    write_struct(config_out, oscar_cache_config{}, "config_out");
+    const oscar_cache_config full = defaults(find_profile(profile));
     write_struct(config_out, full, "config_out");
   });
 }
@@ -232,6 +233,7 @@ oscar_status oscar_cache_check(const oscar_cache_config* config, uint64_t contex
   return guarded("oscar_cache_check", [&] {
     require(report_out, "report_out");
     oscar_cache_report report{};
+    write_struct(report_out, report, "report_out");
     report.context = context;
     try {
       CacheConfig resolved = resolve_config(config);
@@ -243,10 +245,7 @@ oscar_status oscar_cache_check(const oscar_cache_config* config, uint64_t contex
       if (!backend) throw Error(Status::kBackend, "%s", error);
       fill_report(report, CachePlan(std::move(resolved)), *backend, context);
     } catch (const Error& e) {
-      if (e.status() != Status::kUnsupported) {
-        write_struct(report_out, oscar_cache_report{}, "report_out");
-        throw;
-      }
+      if (e.status() != Status::kUnsupported) throw;
       std::snprintf(report.reason, sizeof report.reason, "%s", e.what());
     }
     write_struct(report_out, report, "report_out");

@@ -94,7 +94,7 @@ oscar_status oscar_merge(const oscar_tensor* outs, const oscar_tensor* lses, con
     const float* parts = check_dense(outs, "outs");
     const float* part_lses = check_dense(lses, "lses");
     float* merged = check_dense(out, "out");
-    float* merged_lse = lse && lse->data ? check_dense(lse, "lse") : nullptr;
+    float* merged_lse = lse && (lse->data || lse->ndim != 0) ? check_dense(lse, "lse") : nullptr;
     if (outs->ndim < 2) throw Error(Status::kInvalid, "outs: ndim is %d, wanted at least [n_parts, d]", outs->ndim);
     const std::vector<int64_t> shape(outs->shape, outs->shape + outs->ndim);
     check_shape(lses, "lses", {shape.begin(), shape.end() - 1});

@@ -109,10 +109,11 @@ class Cache {
   // ---- freeze.cpp
   uint64_t block_grid(uint64_t n_tokens) const;
   void collect_queries(const Step& step, const AttendRequest& r);
-  CollectedRows rows_of(const Sequence& seq, uint32_t layer, uint64_t first, uint32_t n) const;
-  void collect_rows(const Sequence& seq, uint64_t first, uint32_t n);
-  void collect_blocks(Sequence& seq, uint64_t until);
+  void rows_of(const Sequence& seq, uint32_t layer, uint64_t first, uint32_t n, CollectedRows& rows) const;
+  void collect_rows(const Sequence& seq, uint64_t first, uint32_t n, CollectScratch& scratch);
+  void collect_blocks(Sequence& seq, uint64_t until, CollectScratch& scratch);
   void collect_rest(Sequence& seq);
+  void collect_step(const Step& step);
   std::vector<FreezeJob> freeze_jobs() const;
 
   CachePlan plan_;

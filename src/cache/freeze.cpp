@@ -16,19 +16,22 @@ uint64_t Cache::block_grid(uint64_t n_tokens) const {
 // Drafts may be rejected, and a tree's stand at positions of their own: they do not count.
 void Cache::collect_queries(const Step& step, const AttendRequest& r) {
   const uint32_t dim = class_of(r.layer).key_dim;
+  MomentScratch scratch(dim, dim);  // from here on nothing fails
   for (const StepEntry& e : step.entries) {
     if (e.slot == kPaddingSlot || e.n_sure() == 0) continue;
     const RowLoader rows = [&r, first = e.row, dim](uint64_t row, uint32_t head, float* to) {
       load_row(r.q, first + row, head, dim, to);
     };
-    collector_->add_queries(r.layer, sequences_[e.slot].number, e.base, e.n_sure(), rows);
+    collector_->add_queries(r.layer, sequences_[e.slot].number, e.base, e.n_sure(), rows, scratch);
   }
 }
 
-CollectedRows Cache::rows_of(const Sequence& seq, uint32_t layer, uint64_t first, uint32_t n) const {
+void Cache::rows_of(const Sequence& seq, uint32_t layer, uint64_t first, uint32_t n, CollectedRows& rows) const {
   const uint32_t index = plan_.layers[layer].layer_class;
   const LayerClass& c = plan_.classes[index];
-  CollectedRows rows{seq.number, first, n, {}, {}};
+  rows.sequence = seq.number;
+  rows.first_position = first;
+  rows.n = n;
   rows.keys.resize(uint64_t{c.n_kv_heads} * n * c.key_dim);
   rows.values.resize(uint64_t{c.n_kv_heads} * n * c.value_dim);
   for (uint32_t head = 0; head < c.n_kv_heads; ++head) {
@@ -36,26 +39,35 @@ CollectedRows Cache::rows_of(const Sequence& seq, uint32_t layer, uint64_t first
     const TensorView v{&rows.values[uint64_t{head} * n * c.value_dim], Dtype::kF32, c.value_dim, 0};
     engine_->read(view_of(seq.classes[index], index), layer, head, first, n, k, v);
   }
-  return rows;
 }
 
-void Cache::collect_rows(const Sequence& seq, uint64_t first, uint32_t n) {
-  for (uint32_t l = 0; l < plan_.layers.size(); ++l)
-    if (collector_->collects(l) && first >= seq.classes[plan_.layers[l].layer_class].kept_from)
-      collector_->add_rows(l, rows_of(seq, l, first, n));
+void Cache::collect_rows(const Sequence& seq, uint64_t first, uint32_t n, CollectScratch& scratch) {
+  for (uint32_t l = 0; l < plan_.layers.size(); ++l) {
+    if (!collector_->collects(l) || first < seq.classes[plan_.layers[l].layer_class].kept_from) continue;
+    rows_of(seq, l, first, n, scratch.rows);
+    collector_->add_rows(l, scratch.rows, scratch.moments);
+  }
 }
 
 // Before an end commits: nothing has left a window yet.
-void Cache::collect_blocks(Sequence& seq, uint64_t until) {
+void Cache::collect_blocks(Sequence& seq, uint64_t until, CollectScratch& scratch) {
   for (; seq.collected + kBlockTokens <= until; seq.collected += kBlockTokens)
-    collect_rows(seq, seq.collected, kBlockTokens);
+    collect_rows(seq, seq.collected, kBlockTokens, scratch);
 }
 
 // Of a sequence that closes.
 void Cache::collect_rest(Sequence& seq) {
-  collect_blocks(seq, seq.length);
+  CollectScratch scratch = collector_->scratch();
+  collect_blocks(seq, seq.length, scratch);
   if (seq.length >= seq.collected + LayerMoments::kLeastOpenTokens)
-    collect_rows(seq, seq.collected, static_cast<uint32_t>(seq.length - seq.collected));
+    collect_rows(seq, seq.collected, static_cast<uint32_t>(seq.length - seq.collected), scratch);
+}
+
+// Of a step that ends.
+void Cache::collect_step(const Step& step) {
+  CollectScratch scratch = collector_->scratch();
+  for (const StepEntry& e : step.entries)
+    if (e.slot != kPaddingSlot) collect_blocks(sequences_[e.slot], e.base + e.n_sure(), scratch);
 }
 
 // Sequences that share a block may each have but a part of its rows.
@@ -93,7 +105,7 @@ std::shared_ptr<const Calibration> Cache::freeze() {
       if (!seq.open || seq.length < seq.collected + LayerMoments::kLeastOpenTokens) continue;
       if (seq.collected < seq.classes[plan_.layers[layer].layer_class].kept_from) continue;
       const uint64_t n = std::min<uint64_t>(seq.length - seq.collected, kBlockTokens);
-      rows.push_back(rows_of(seq, layer, seq.collected, static_cast<uint32_t>(n)));
+      rows_of(seq, layer, seq.collected, static_cast<uint32_t>(n), rows.emplace_back());
     }
     return rows;
   };

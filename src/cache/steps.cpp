@@ -244,8 +244,7 @@ void Cache::end(uint64_t id) {
   for (uint32_t l = 0; stores && l < plan_.layers.size(); ++l)
     if (plan_.layers[l].owns && step.progress[l] == LayerProgress::kWaiting)
       throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l);
-  for (const StepEntry& e : step.entries)
-    if (collector_ && e.slot != kPaddingSlot) collect_blocks(sequences_[e.slot], e.base + e.n_sure());
+  if (collector_) collect_step(step);
   for (uint32_t area = 0; area < plan_.n_scratch; ++area) finish_area(step, area);
   for (const StepEntry& e : step.entries)
     if (e.slot != kPaddingSlot) commit_entry(step, e);

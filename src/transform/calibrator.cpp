@@ -63,8 +63,9 @@ void Calibrator::feed(uint32_t index, const FedTokens& tokens) {
   }
   if (!packs(layer.kv_source)) return;
   LayerMoments& moments = *moments_[layer.kv_source];
-  if (owns) moments.add_tokens(tokens.first_position, tokens.n, tokens.k, tokens.v);
-  moments.add_queries(tokens.first_position, tokens.n, layer.n_q_heads / g.n_kv_heads, layer.rope, tokens.q);
+  MomentScratch scratch(g.key_dim, g.value_dim);  // from here on nothing fails
+  if (owns) moments.add_tokens(tokens.first_position, tokens.n, tokens.k, tokens.v, scratch);
+  moments.add_queries(tokens.first_position, tokens.n, layer.n_q_heads / g.n_kv_heads, layer.rope, tokens.q, scratch);
 }
 
 void check_positions(const CalibratorConfig& config, uint32_t layer, uint64_t end) {

@@ -12,12 +12,25 @@ using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowM
 
 constexpr uint64_t kChunk = 128;  // rows that are in double precision at a time
 
+// Rows of a rank update whose packed operands Eigen keeps on the stack: more would be allocated, and could fail.
+constexpr uint64_t stack_rows(uint32_t dim) {
+  return std::min<uint64_t>(kChunk, EIGEN_STACK_ALLOCATION_LIMIT / (dim * sizeof(double)));
+}
+static_assert(stack_rows(kMaxHeadDim) >= 64);
+
 }  // namespace
 
+MomentScratch::MomentScratch(uint32_t key_dim, uint32_t value_dim)
+    : rows(kChunk * std::max(key_dim, value_dim)), phases(kChunk * key_dim), mean(key_dim),
+      loaded(std::max(key_dim, value_dim)) {}
+
 void SecondMoment::add(const double* rows, uint64_t n) {
-  const Eigen::Map<const Matrix> x(rows, static_cast<Eigen::Index>(n), dim_);
   Eigen::Map<Matrix> sum(sum_.data(), dim_, dim_);
-  sum.selfadjointView<Eigen::Lower>().rankUpdate(x.transpose());
+  for (uint64_t first = 0, count; first < n; first += count) {
+    count = std::min(stack_rows(dim_), n - first);
+    const Eigen::Map<const Matrix> x(rows + first * dim_, static_cast<Eigen::Index>(count), dim_);
+    sum.selfadjointView<Eigen::Lower>().rankUpdate(x.transpose());
+  }
   n_rows_ += n;
 }
 
@@ -44,10 +57,9 @@ LayerMoments::LayerMoments(const LayerGeometry& geometry, const Rope& rope, uint
 }
 
 void add_query_rows(uint64_t first_position, uint64_t n, uint32_t n_kv_heads, uint32_t group, const Rope& rope,
-                    const RowLoader& q, uint64_t n_skipped, const MomentOfHead& at) {
+                    const RowLoader& q, uint64_t n_skipped, const MomentOfHead& at, MomentScratch& scratch) {
   const uint32_t dim = rope.dim();
-  std::vector<double> rows(kChunk * dim), cos_sin(kChunk * dim);
-  std::vector<float> loaded(dim);
+  double *rows = scratch.rows.data(), *cos_sin = scratch.phases.data();
   const uint64_t skipped = first_position < n_skipped ? std::min(n, n_skipped - first_position) : 0;
   for (uint64_t first = skipped; first < n; first += kChunk) {
     const uint64_t count = std::min(kChunk, n - first);
@@ -55,26 +67,26 @@ void add_query_rows(uint64_t first_position, uint64_t n, uint32_t n_kv_heads, ui
       rope.phases(static_cast<double>(first_position + first + i), &cos_sin[i * dim]);
     for (uint32_t head = 0; head < n_kv_heads * group; ++head) {
       for (uint64_t i = 0; i < count; ++i) {
-        q(first + i, head, loaded.data());
-        std::copy(loaded.begin(), loaded.end(), &rows[i * dim]);
+        q(first + i, head, scratch.loaded.data());
+        std::copy_n(scratch.loaded.data(), dim, &rows[i * dim]);
         rope.undo(&cos_sin[i * dim], &rows[i * dim]);
       }
-      at(head / group).add(rows.data(), count);
+      at(head / group).add(rows, count);
     }
   }
 }
 
 void LayerMoments::add_queries(uint64_t first_position, uint64_t n, uint32_t group, const Rope& rope,
-                               const RowLoader& q) {
-  add_query_rows(first_position, n, geometry_.n_kv_heads, group, rope, q, n_sink_,
-                 [this](uint32_t head) -> SecondMoment& { return heads_[head].query; });
+                               const RowLoader& q, MomentScratch& scratch) {
+  add_query_rows(
+      first_position, n, geometry_.n_kv_heads, group, rope, q, n_sink_,
+      [this](uint32_t head) -> SecondMoment& { return heads_[head].query; }, scratch);
 }
 
-void LayerMoments::add_tokens(uint64_t first_position, uint64_t n, const RowLoader& k, const RowLoader& v) {
-  if (first_position != next_position_) end_sequence();
+void LayerMoments::add_tokens(uint64_t first_position, uint64_t n, const RowLoader& k, const RowLoader& v,
+                              MomentScratch& scratch) {
+  if (first_position != next_position_) end_sequence(scratch);
   const uint32_t key_dim = geometry_.key_dim, value_dim = geometry_.value_dim;
-  std::vector<float> loaded(value_dim);
-  std::vector<double> values(kChunk * value_dim);
   next_position_ = first_position + n;
   end_position_ = std::max(end_position_, next_position_);
   const uint64_t skipped = first_position < n_sink_ ? std::min(n, n_sink_ - first_position) : 0;
@@ -83,22 +95,22 @@ void LayerMoments::add_tokens(uint64_t first_position, uint64_t n, const RowLoad
     for (uint32_t head = 0; head < geometry_.n_kv_heads; ++head) {
       for (uint64_t i = 0; i < count; ++i) {
         k(first + i, head, &open_keys_[(uint64_t{head} * kBlockTokens + n_open_ + i) * key_dim]);
-        v(first + i, head, loaded.data());
-        std::copy(loaded.begin(), loaded.end(), &values[i * value_dim]);
+        v(first + i, head, scratch.loaded.data());
+        std::copy_n(scratch.loaded.data(), value_dim, &scratch.rows[i * value_dim]);
       }
-      heads_[head].value.add(values.data(), count);
+      heads_[head].value.add(scratch.rows.data(), count);
     }
     n_open_ += static_cast<uint32_t>(count);
     if (n_open_ < kBlockTokens) continue;
     next_position_ = first_position + first + count;  // where the block ends
-    add_open_block(heads_);
+    add_open_block(heads_, scratch);
     n_open_ = 0;
     next_position_ = first_position + n;
   }
 }
 
-void LayerMoments::end_sequence() {
-  add_open_block(heads_);
+void LayerMoments::end_sequence(MomentScratch& scratch) {
+  add_open_block(heads_, scratch);
   n_open_ = 0;
 }
 
@@ -109,26 +121,28 @@ uint64_t LayerMoments::heap_bytes(const LayerGeometry& g) {
          Rope::heap_bytes(g.key_dim);
 }
 
-void LayerMoments::add_open_block(std::vector<HeadMoments>& heads) const {
+void LayerMoments::add_open_block(std::vector<HeadMoments>& heads, MomentScratch& scratch) const {
   if (n_open_ < kLeastOpenTokens) return;
   const uint32_t dim = geometry_.key_dim;
-  std::vector<double> cos_sin(dim);
   // The mean of the block's positions: n_open_ consecutive ones that end before next_position_.
-  rope_.phases(static_cast<double>(next_position_) - (n_open_ + 1) / 2.0, cos_sin.data());
-  Matrix keys(n_open_, dim);
+  rope_.phases(static_cast<double>(next_position_) - (n_open_ + 1) / 2.0, scratch.phases.data());
+  Eigen::Map<Matrix> keys(scratch.rows.data(), n_open_, dim);
+  Eigen::Map<Eigen::RowVectorXd> mean(scratch.mean.data(), dim);
   for (uint32_t head = 0; head < geometry_.n_kv_heads; ++head) {
     const float* from = &open_keys_[uint64_t{head} * kBlockTokens * dim];
     for (uint32_t i = 0; i < n_open_; ++i)
       for (uint32_t d = 0; d < dim; ++d) keys(i, d) = static_cast<double>(from[i * dim + d]);
-    keys.rowwise() -= keys.colwise().mean().eval();
-    for (uint32_t i = 0; i < n_open_; ++i) rope_.undo(cos_sin.data(), keys.row(i).data());
+    mean = keys.colwise().mean();
+    keys.rowwise() -= mean;
+    for (uint32_t i = 0; i < n_open_; ++i) rope_.undo(scratch.phases.data(), keys.row(i).data());
     heads[head].key.add(keys.data(), n_open_);
   }
 }
 
 std::vector<HeadMoments> LayerMoments::heads() const {
+  MomentScratch scratch(geometry_.key_dim, geometry_.value_dim);
   std::vector<HeadMoments> all = heads_;
-  add_open_block(all);
+  add_open_block(all, scratch);
   return all;
 }
 

@@ -16,8 +16,9 @@ constexpr uint64_t kHoldOutEvery = 4, kFirstHeldOut = 1;
 
 unsigned long long number(uint64_t n) { return n; }
 
+// Two words, which std::function holds without memory of its own: `rows` is borrowed.
 RowLoader finite(const RowLoader& rows, uint32_t dim) {
-  return [rows, dim](uint64_t row, uint32_t head, float* to) {
+  return [&rows, dim](uint64_t row, uint32_t head, float* to) {
     rows(row, head, to);
     for (uint32_t d = 0; d < dim; ++d)
       if (!std::isfinite(to[d])) to[d] = 0.0f;
@@ -90,15 +91,31 @@ bool SelfCalibrator::is_held_out(uint64_t sequence, uint64_t position) const {
          ((position - config_.n_sink) / kBlockTokens + sequence) % kHoldOutEvery == kFirstHeldOut;
 }
 
+CollectScratch SelfCalibrator::scratch() const {
+  uint32_t key_dim = 1, value_dim = 1;
+  size_t keys = 0, values = 0;
+  for (const CalibratorLayer& layer : config_.layers) {
+    const LayerGeometry& g = layer.geometry;
+    key_dim = std::max(key_dim, g.key_dim);
+    value_dim = std::max(value_dim, g.value_dim);
+    keys = std::max(keys, size_t{g.n_kv_heads} * kBlockTokens * g.key_dim);
+    values = std::max(values, size_t{g.n_kv_heads} * kBlockTokens * g.value_dim);
+  }
+  CollectScratch scratch{MomentScratch(key_dim, value_dim), {}};
+  scratch.rows.keys.reserve(keys);
+  scratch.rows.values.reserve(values);
+  return scratch;
+}
+
 void SelfCalibrator::add_queries(uint32_t index, uint64_t sequence, uint64_t first_position, uint64_t n,
-                                 const RowLoader& given) {
+                                 const RowLoader& given, MomentScratch& scratch) {
   const CalibratorLayer& layer = config_.layers[index];
   auto& source = layers_[layer.kv_source];
   if (!source) return;
   const LayerGeometry& g = layer.geometry;
   const uint32_t group = layer.n_q_heads / g.n_kv_heads;
   const RowLoader q = finite(given, g.key_dim);
-  source->moments.add_queries(first_position, n, group, layer.rope, q);
+  source->moments.add_queries(first_position, n, group, layer.rope, q, scratch);
   // The runs of tokens that are held out.
   for (uint64_t row = 0; row < n;) {
     uint64_t end = row;
@@ -107,45 +124,47 @@ void SelfCalibrator::add_queries(uint32_t index, uint64_t sequence, uint64_t fir
       add_query_rows(
           first_position + row, end - row, g.n_kv_heads, group, layer.rope,
           [&q, row](uint64_t i, uint32_t head, float* to) { q(row + i, head, to); }, config_.n_sink,
-          [&source](uint32_t head) -> SecondMoment& { return source->held_out.queries[head]; });
+          [&source](uint32_t head) -> SecondMoment& { return source->held_out.queries[head]; }, scratch);
     row = end + 1;
   }
 }
 
-void SelfCalibrator::add_rows(uint32_t index, const CollectedRows& rows) {
-  if (layers_[index]) add_rows(*layers_[index], config_.layers[index].geometry, rows);
+void SelfCalibrator::add_rows(uint32_t index, const CollectedRows& rows, MomentScratch& scratch) {
+  if (layers_[index]) add_rows(*layers_[index], config_.layers[index].geometry, rows, scratch);
 }
 
-void SelfCalibrator::add_rows(Layer& layer, const LayerGeometry& g, const CollectedRows& rows) const {
-  const RowLoader k = finite(loader(rows.keys, rows.n, g.key_dim), g.key_dim);
-  const RowLoader v = finite(loader(rows.values, rows.n, g.value_dim), g.value_dim);
+void SelfCalibrator::add_rows(Layer& layer, const LayerGeometry& g, const CollectedRows& rows,
+                              MomentScratch& scratch) const {
+  const RowLoader given_k = loader(rows.keys, rows.n, g.key_dim), given_v = loader(rows.values, rows.n, g.value_dim);
+  const RowLoader k = finite(given_k, g.key_dim), v = finite(given_v, g.value_dim);
   HeldOut& held_out = layer.held_out;
   if (is_held_out(rows.sequence, rows.first_position) && rows.n >= held_out.n) {
     held_out.first_position = rows.first_position;
     held_out.n = rows.n;
-    std::vector<float> row(std::max(g.key_dim, g.value_dim));
+    float* row = scratch.loaded.data();
     const auto keep = [&](const RowLoader& from, uint32_t dim, std::vector<uint16_t>& to) {
       for (uint32_t head = 0; head < g.n_kv_heads; ++head)
         for (uint32_t i = 0; i < rows.n; ++i) {
-          from(i, head, row.data());
-          std::transform(row.begin(), row.begin() + dim, &to[(uint64_t{head} * kBlockTokens + i) * dim], f32_to_bf16);
+          from(i, head, row);
+          std::transform(row, row + dim, &to[(uint64_t{head} * kBlockTokens + i) * dim], f32_to_bf16);
         }
     };
     keep(k, g.key_dim, held_out.keys);
     keep(v, g.value_dim, held_out.values);
   }
-  layer.moments.end_sequence();  // what was open is no part of this block
-  layer.moments.add_tokens(rows.first_position, rows.n, k, v);
-  layer.moments.end_sequence();
+  layer.moments.end_sequence(scratch);  // what was open is no part of this block
+  layer.moments.add_tokens(rows.first_position, rows.n, k, v, scratch);
+  layer.moments.end_sequence(scratch);
 }
 
 std::vector<SelfCalibrator::Split> SelfCalibrator::split(uint32_t index, const Layer& layer) const {
   const CalibratorLayer& given = config_.layers[index];
   const HeldOut& held_out = layer.held_out;
   LayerMoments seen(given.geometry, given.rope, 0);
+  MomentScratch scratch(given.geometry.key_dim, given.geometry.value_dim);
   if (held_out.n > 0)
     seen.add_tokens(held_out.first_position, held_out.n, loader(held_out.keys, given.geometry.key_dim),
-                    loader(held_out.values, given.geometry.value_dim));
+                    loader(held_out.values, given.geometry.value_dim), scratch);
   const std::vector<HeadMoments> all = layer.moments.heads(), held = seen.heads();
   std::vector<Split> heads;
   for (uint32_t h = 0; h < all.size(); ++h) {
@@ -227,7 +246,8 @@ Calibration SelfCalibrator::finish(const Backend& backend, const LayoutOf& layou
     chosen[l].resize(g.n_kv_heads);
     if (layers_[l]) {
       Layer layer = *layers_[l];
-      for (const CollectedRows& rows : open_blocks(l)) add_rows(layer, g, rows);
+      MomentScratch scratch(g.key_dim, g.value_dim);
+      for (const CollectedRows& rows : open_blocks(l)) add_rows(layer, g, rows, scratch);
       const std::vector<Split> heads = split(l, layer);
       check_enough(l, heads, layer);
       n_tokens = std::min(n_tokens, heads[0].all.key.n_rows());

@@ -20,6 +20,12 @@ struct CollectedRows {
   std::vector<float> keys, values;  // [n_kv_heads][n][dim]
 };
 
+// What collecting computes in, taken before anything changes: with it, collecting does not fail halfway.
+struct CollectScratch {
+  MomentScratch moments;
+  CollectedRows rows;
+};
+
 class SelfCalibrator {
  public:
   // Where the tokens come from that are in no block yet.
@@ -34,10 +40,13 @@ class SelfCalibrator {
   // Whether the layer stores blocks of keys and values of its own.
   bool collects(uint32_t layer) const { return layers_[layer].has_value(); }
 
+  // For any layer, with room for a block of its rows.
+  CollectScratch scratch() const;
   // Elements that are not finite count as 0, as they are stored in blocks. Layers that pack nothing are ignored.
-  void add_queries(uint32_t layer, uint64_t sequence, uint64_t first_position, uint64_t n, const RowLoader& q);
+  void add_queries(uint32_t layer, uint64_t sequence, uint64_t first_position, uint64_t n, const RowLoader& q,
+                   MomentScratch& scratch);
   // A whole block; or its first 64 tokens and more, where the sequence ends there.
-  void add_rows(uint32_t layer, const CollectedRows& rows);
+  void add_rows(uint32_t layer, const CollectedRows& rows, MomentScratch& scratch);
 
   // Solves with the tokens that are not held out, tries the result on those that are, and where it is better than the
   // data-free transform, keeps what all tokens lead to; keys and values of every KV head apart. Throws Error (STATE)
@@ -62,7 +71,7 @@ class SelfCalibrator {
   };
 
   bool is_held_out(uint64_t sequence, uint64_t position) const;
-  void add_rows(Layer& layer, const LayerGeometry& g, const CollectedRows& rows) const;
+  void add_rows(Layer& layer, const LayerGeometry& g, const CollectedRows& rows, MomentScratch& scratch) const;
   std::vector<Split> split(uint32_t index, const Layer& layer) const;
   void check_enough(uint32_t index, const std::vector<Split>& heads, const Layer& layer) const;
   HeadMatrices choose(uint32_t index, uint32_t head, const Split& moments, const HeldOut& held_out, Trial& trial,

@@ -3,6 +3,7 @@
 
   check_abi.py symbols --library liboscar.so    against tests/abi/oscar.symbols and against the header
   check_abi.py layout [--compiler cc]           against tests/abi/oscar.layout
+  --header oscar.h is another header than this tree's.
   --update rewrites the baseline instead. Adding to it is a new minor version; changing or removing a line breaks
   programs that exist, and needs a new OSCAR_ABI_VERSION.
 """
@@ -17,6 +18,11 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 HEADER = HERE.parent.parent / "include" / "oscar" / "oscar.h"
 # What a program that uses liboscar must have: the C and C++ run time, nothing else.
+# The library never prints, ends the process, starts threads or other programs.
+MUST_NOT_CALL = re.compile(
+    r"(v?f?printf|v?dprintf|(f|__f)?puts(_unlocked)?|f?putc(har)?|fwrite|write|perror|abort|_?_?exit|_Exit|quick_exit"
+    r"|__assert_fail|__(v?f)?printf_chk|pthread_create|thrd_create|v?fork|system|popen|posix_spawn|_ZSt4cout|_ZSt4cerr|_ZSt4clog"
+    r"|_ZNSt6thread.*)")
 MAY_NEED = re.compile(r"(libc|libm|libstdc\+\+|libgcc_s|ld-linux[-\w]*)\.so\.\d+")
 
 
@@ -85,18 +91,25 @@ def symbols(library):
     abi = re.search(r"#define OSCAR_ABI_VERSION (\d+)", HEADER.read_text()).group(1)
     if dynamic(library, "SONAME") != [f"liboscar.so.{abi}"]:
         problems.append(f"SONAME is {dynamic(library, 'SONAME')}, wanted liboscar.so.{abi}")
+    text = subprocess.run(["nm", "-D", "--undefined-only", library], check=True, capture_output=True, text=True).stdout
+    called = sorted({line.split()[-1].split("@")[0] for line in text.splitlines()})
+    problems += [f"calls {name}: the library never prints, aborts or starts threads"
+                 for name in called if MUST_NOT_CALL.fullmatch(name)]
     problems += [f"needs {name}, which no program should have to have"
                  for name in dynamic(library, "NEEDED") if not MAY_NEED.fullmatch(name)]
     return exported, problems
 
 
 def main():
+    global HEADER
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("gate", choices=["symbols", "layout"])
     parser.add_argument("--library", help="path of liboscar.so")
     parser.add_argument("--compiler", default="cc")
+    parser.add_argument("--header", type=pathlib.Path, default=HEADER)
     parser.add_argument("--update", action="store_true")
     args = parser.parse_args()
+    HEADER = args.header.resolve()
 
     problems = []
     if args.gate == "symbols":

@@ -1,10 +1,7 @@
 // libFuzzer's entry into the import of published rotations. The first byte chooses what the others are: the key file
 // itself, or the pickle of a file that is otherwise right (a fuzzer does not guess checksums).
-//
-//   cmake -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang -DOSCAR_FUZZ=ON
-//   cmake --build build/fuzz --target oscar_fuzz_import_torch
-//   build/fuzz/tests/oscar_fuzz_import_torch -max_len=20000 corpus/
 #include "format/error.h"
+#include "fuzz/input.h"
 #include "transform/import_oscar.h"
 #include "unit/torch_file.h"
 
@@ -23,9 +20,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     import_oscar({std::span<const uint8_t>(file), {}}, std::span(kLayers).first(1 + data[0] / 2 % 2), {});
   } catch (const Error& error) {
-    if (error.status() != Status::kCorrupt && error.status() != Status::kUnsupported &&
-        error.status() != Status::kInvalid)
-      __builtin_trap();
+    FUZZ_CHECK(error.status() == Status::kCorrupt || error.status() == Status::kUnsupported ||
+               error.status() == Status::kInvalid);
   }
   return 0;
 }

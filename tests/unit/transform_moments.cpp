@@ -98,8 +98,9 @@ LayerMoments empty_moments(uint64_t n_sink) {
 }
 
 void feed(LayerMoments& moments, const Tokens& tokens, uint64_t first_row, uint64_t n, uint64_t position) {
-  moments.add_tokens(position, n, tokens.k.from(first_row), tokens.v.from(first_row));
-  moments.add_queries(position, n, kGroup, moments.rope(), tokens.q.from(first_row));
+  MomentScratch scratch(kGeometry.key_dim, kGeometry.value_dim);
+  moments.add_tokens(position, n, tokens.k.from(first_row), tokens.v.from(first_row), scratch);
+  moments.add_queries(position, n, kGroup, moments.rope(), tokens.q.from(first_row), scratch);
 }
 
 }  // namespace

@@ -1,0 +1,446 @@
+/* oscar.h - the C ABI of liboscar: a 2-bit key/value cache and attention computed straight from its bits.
+ *
+ * One token's life: `oscar_append` stores its key and value exactly (BF16); when it leaves the recent window,
+ * `oscar_step_begin` packs it, with 127 neighbours, into a progressive block (2 bits per element, more for the tokens
+ * that attention has shown to matter); `oscar_attend` reads exact rows and packed blocks alike. Nothing is evicted.
+ *
+ * A forward pass is a step:
+ *
+ *     oscar_step_begin(cache, &step_args, stream, &step);           reserves all memory of the pass, or fails whole
+ *     for each layer:  oscar_append(...), oscar_attend(...)         or oscar_layer(...), both in one
+ *     oscar_step_end(cache, step);                                  the new tokens are there   (or oscar_step_abort)
+ *
+ * Rules that hold everywhere:
+ *   - Every call that can fail returns an oscar_status: 0 is success, negative an error, and oscar_last_error() then
+ *     says what was got and what was wanted. A failed call leaves the cache as it was and its outputs NULL or 0.
+ *   - The first field of every struct is struct_size = sizeof(the struct). A shorter struct, of an older header, is
+ *     served with its missing fields zero; a longer one is served when the bytes this library does not know are zero.
+ *   - OSCAR_DEFAULT in a uint32_t field asks for the default.
+ *   - Threads: calls that take a `const oscar_cache *` may run beside one another. Every other call needs the cache to
+ *     itself. Calibration objects are immutable and may be shared by caches and threads.
+ *   - The library never prints, never aborts the process, and starts no threads.
+ *
+ * Host-only in this version: tensors must be CPU tensors, and `oscar_stream` must be NULL.
+ */
+#ifndef OSCAR_OSCAR_H
+#define OSCAR_OSCAR_H
+
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define OSCAR_API __attribute__((visibility("default")))
+#else
+#define OSCAR_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define OSCAR_VERSION_MAJOR 0
+#define OSCAR_VERSION_MINOR 1
+#define OSCAR_VERSION_PATCH 0
+/* Grows only when an old program could no longer run with a new library; the SONAME is liboscar.so.<this>. */
+#define OSCAR_ABI_VERSION 1
+
+/* Asks for the default of a uint32_t field. */
+#define OSCAR_DEFAULT UINT32_MAX
+
+/* ------------------------------------------------------------------------------------------------ status ---- */
+
+typedef int32_t oscar_status;
+enum oscar_status_enum {
+  OSCAR_OK = 0,
+  OSCAR_E_INVALID = -1,     /* an argument is wrong; the text names it, what was got and what was wanted */
+  OSCAR_E_NO_MEMORY = -2,   /* the allocator returned NULL */
+  OSCAR_E_NO_SPACE = -3,    /* the cache's capacity is used up; close sequences or create a larger cache */
+  OSCAR_E_NOT_FOUND = -4,   /* a sequence or step id that does not exist, or no longer */
+  OSCAR_E_STATE = -5,       /* the call is not allowed now, e.g. closing a sequence that an open step uses */
+  OSCAR_E_UNSUPPORTED = -6, /* understood, and not served; the text says why */
+  OSCAR_E_CORRUPT = -7,     /* the bytes given are not what they claim to be */
+  OSCAR_E_BACKEND = -8,     /* the backend asked for is unknown or cannot run here */
+  OSCAR_E_INTERNAL = -9     /* a bug in liboscar: please report it */
+};
+
+/* The version "major.minor.patch" of the library that was loaded. Static text, never NULL. */
+OSCAR_API const char *oscar_version(void);
+
+/* OSCAR_ABI_VERSION of the library that was loaded. */
+OSCAR_API uint32_t oscar_abi_version(void);
+
+/* The name of a status, e.g. "OSCAR_E_NO_SPACE"; "OSCAR_E_UNKNOWN" for a number this library does not know. */
+OSCAR_API const char *oscar_status_name(oscar_status status);
+
+/* What the last failed call of this thread had to say. Never NULL; valid until the thread's next failing call. A call
+ * that succeeds does not change it. */
+OSCAR_API const char *oscar_last_error(void);
+
+/* One way of computing. */
+typedef struct oscar_backend_info {
+  uint32_t struct_size;
+  uint32_t available; /* 1: can run on this machine */
+  uint32_t selected;  /* 1: what a cache created now would use */
+  uint32_t reserved;
+  char name[32];    /* "reference", "scalar", "avx2", "avx512", ... */
+  char reason[192]; /* why it is not available; empty where it is */
+} oscar_backend_info;
+
+/* Describes backend number `index`. The environment variable OSCAR_BACKEND forces one by name.
+ *   index     0, 1, ... until OSCAR_E_NOT_FOUND
+ *   info_out  struct_size set by the caller */
+OSCAR_API oscar_status oscar_backend_get(uint32_t index, oscar_backend_info *info_out);
+
+/* ----------------------------------------------------------------------------------------------- tensors ---- */
+
+/* Numbers of DLPack (DLDeviceType, DLDataTypeCode). */
+enum oscar_device_enum { OSCAR_DEVICE_CPU = 1, OSCAR_DEVICE_CUDA = 2 };
+enum oscar_dtype_code_enum { OSCAR_DTYPE_INT = 0, OSCAR_DTYPE_UINT = 1, OSCAR_DTYPE_FLOAT = 2, OSCAR_DTYPE_BFLOAT = 4 };
+
+/* A borrowed view of the caller's memory; the library keeps no pointer after a call returns. Fixed for ABI 1.
+ * An absent optional tensor has data NULL and ndim 0. Strides count elements; all zero means dense, last dim fastest. */
+typedef struct oscar_tensor {
+  void *data;
+  int32_t device_type; /* oscar_device_enum */
+  int32_t device_id;
+  uint8_t dtype_code; /* oscar_dtype_code_enum; F32 = {FLOAT,32}, F16 = {FLOAT,16}, BF16 = {BFLOAT,16} */
+  uint8_t dtype_bits;
+  uint16_t dtype_lanes; /* 1 */
+  int32_t ndim;         /* 1 .. 4 */
+  int64_t shape[4];
+  int64_t stride[4];
+} oscar_tensor;
+
+/* Layout-compatible with cudaStream_t. NULL on the CPU. */
+typedef struct oscar_stream_s *oscar_stream;
+
+/* ----------------------------------------------------------------------------------------------- objects ---- */
+
+typedef struct oscar_cache oscar_cache;
+typedef struct oscar_calibration oscar_calibration;
+
+/* Ids, not pointers: a stale one is OSCAR_E_NOT_FOUND, never a crash. Sequence 0 is the padding sequence: rows given
+ * to it are not stored, their output is 0 and their log-sum-exp -infinity. */
+typedef uint64_t oscar_seq;
+typedef uint64_t oscar_step;
+
+/* Where host memory comes from. allocate returns NULL when there is none; release gets what allocate got. Both NULL:
+ * the C++ heap. Called by create and destroy functions only. */
+typedef struct oscar_allocator {
+  void *user;
+  void *(*allocate)(void *user, uint64_t size, uint64_t alignment);
+  void (*release)(void *user, void *memory, uint64_t size, uint64_t alignment);
+} oscar_allocator;
+
+/* ------------------------------------------------------------------------------------------------ policy ---- */
+
+typedef uint32_t oscar_storage;
+enum oscar_storage_enum {
+  OSCAR_STORAGE_BLOCKS = 0, /* tokens that leave the recent window are packed */
+  OSCAR_STORAGE_EXACT = 1   /* every token stays BF16: a baseline, and a layer that must not be quantized */
+};
+
+typedef uint32_t oscar_writer;
+enum oscar_writer_enum {
+  OSCAR_WRITER_AUTO = 0,  /* shaped where the calibration has query moments, else plain */
+  OSCAR_WRITER_PLAIN = 1, /* every element to its nearest level */
+  OSCAR_WRITER_SHAPED = 2 /* rounding errors steered to where queries do not look; needs query moments */
+};
+
+/* Geometry and policy of one layer; OSCAR_DEFAULT takes the cache's value. */
+typedef struct oscar_layer_config {
+  uint32_t struct_size;
+  uint32_t n_q_heads;
+  uint32_t n_kv_heads;
+  uint32_t key_dim;
+  uint32_t value_dim;
+  uint32_t window;
+  uint32_t storage;
+  uint32_t n_refined;
+  uint32_t refined_key_bits;
+  uint32_t refined_value_bits;
+  uint32_t kv_source; /* an earlier layer whose keys and values this one attends to; OSCAR_DEFAULT: its own */
+  uint32_t reserved;
+} oscar_layer_config;
+
+/* What a cache is made for. Start from oscar_cache_config_init. */
+typedef struct oscar_cache_config {
+  uint32_t struct_size;
+  uint32_t n_layers;
+  uint32_t n_q_heads;          /* query heads of a layer, a multiple of n_kv_heads, at most 32 per KV head */
+  uint32_t n_kv_heads;         /* key/value heads of a layer */
+  uint32_t key_dim;            /* head_dim of queries and keys: 64, 80, 96, 128, 192 or 256 */
+  uint32_t value_dim;          /* head_dim of values; OSCAR_DEFAULT or 0: key_dim */
+  uint32_t window;             /* sliding window in tokens, the query's own included; 0: attends to everything */
+  uint32_t storage;            /* oscar_storage */
+  uint32_t n_refined;          /* tokens of every 128, per KV head, kept at the refined widths: 0 .. 128 */
+  uint32_t refined_key_bits;   /* 2, 3 or 4 */
+  uint32_t refined_value_bits; /* 2, 3 or 4 */
+  uint32_t writer;             /* oscar_writer */
+  uint32_t n_sink;             /* first tokens of a sequence that stay exact for ever (full-attention layers) */
+  uint32_t n_recent;           /* newest tokens that are exact */
+  uint32_t max_rollback;       /* newest tokens whose votes wait until they can no longer be taken back; <= n_recent */
+  uint32_t max_sequences;      /* sequences open at a time */
+  uint32_t max_open_steps;     /* steps open at a time */
+  uint32_t max_step_tokens;    /* new tokens of one step, all sequences together */
+  uint32_t batch_invariant;    /* 1: a row's bits do not depend on the rest of the batch (always so on the CPU) */
+  uint32_t n_layer_configs;    /* entries of `layers`: 0 or n_layers */
+  uint64_t max_tokens;         /* longest sequence, in tokens */
+  uint64_t capacity_bytes;     /* memory of all sequences together (exact rows, blocks, scores) */
+  const oscar_layer_config *layers;     /* per-layer differences, or NULL */
+  const oscar_calibration *calibration; /* borrowed until create returns; NULL: data-free */
+  oscar_allocator allocator;
+} oscar_cache_config;
+
+/* Writes the defaults of a named profile.
+ *   config_out  gets struct_size = size and every field its default; geometry (n_layers .. key_dim) is 0: set it
+ *   size        sizeof(oscar_cache_config)
+ *   profile     "2bit" (4 of 128 tokens refined to 4 bits; also for NULL), "2bit-plain" (none refined),
+ *               "k3v2", "3bit", "4bit", "exact" (BF16)
+ * Errors: INVALID (size, or an unknown profile: the text lists them). */
+OSCAR_API oscar_status oscar_cache_config_init(oscar_cache_config *config_out, uint32_t size, const char *profile);
+
+/* What a configuration costs, before any memory is taken. */
+typedef struct oscar_cache_report {
+  uint32_t struct_size;
+  uint32_t served;          /* 1: oscar_cache_create will accept it, memory permitting */
+  uint64_t context;         /* tokens of the one sequence that the next fields speak of */
+  uint64_t bytes_sequences; /* all that grows with tokens: codes, scales, means, windows, scores, tables, padding */
+  uint64_t bytes_fixed;     /* the rest: calibration, workspace, bookkeeping */
+  uint64_t bytes_bf16;      /* the same tokens as BF16 keys and values */
+  uint64_t block_bytes;     /* one block of 128 tokens of one KV head of layer 0 (0 for exact storage) */
+  double bits_per_element;  /* 8 bytes_sequences / elements of keys and values */
+  double block_bits_per_element; /* of packed tokens alone, codes + scales + mean + ids */
+  char reason[256];              /* why it is not served, or advice; may be empty */
+} oscar_cache_report;
+
+/* Says whether a configuration is served and predicts its memory exactly: bytes_sequences is what
+ * oscar_cache_stats_get reports when one sequence holds `context` tokens and a step for one more has begun.
+ * Errors: INVALID (malformed configuration). An understood configuration that is not served is OSCAR_OK with
+ * served = 0 and the reason. */
+OSCAR_API oscar_status oscar_cache_check(const oscar_cache_config *config, uint64_t context,
+                                         oscar_cache_report *report_out);
+
+/* ------------------------------------------------------------------------------------------- calibration ---- */
+
+/* Transforms of one layer. All tensors F32 on the CPU.
+ *   key_transform    [n_kv_heads, key_dim, key_dim]      F: keys are stored as k F (row vectors), queries as q F^-T
+ *   query_moment     [n_kv_heads, key_dim, key_dim]      E[q^T q] over the group's query heads, symmetric, positive
+ *                    definite; absent: no shaped rounding
+ *   value_transform  [n_kv_heads, value_dim, value_dim]  F_v: values are stored as v F_v, outputs undone by F_v^-1
+ * An absent transform is the data-free one: the orthonormal Hadamard matrix of that size. Transforms need to be
+ * invertible, not orthogonal. */
+typedef struct oscar_calibration_layer {
+  uint32_t struct_size;
+  uint32_t n_kv_heads;
+  uint32_t key_dim;
+  uint32_t value_dim;
+  oscar_tensor key_transform;
+  oscar_tensor query_moment;
+  oscar_tensor value_transform;
+} oscar_calibration_layer;
+
+typedef struct oscar_calibration_info {
+  uint32_t struct_size;
+  uint32_t n_layers;
+  uint64_t bytes;       /* memory of the object */
+  uint64_t fingerprint; /* of its contents; equal contents, equal fingerprints */
+  uint32_t is_data_free;
+  uint32_t is_shaped; /* 1: every layer has query moments */
+} oscar_calibration_info;
+
+/* The data-free calibration of a configuration's geometry: Hadamard transforms, plain rounding. */
+OSCAR_API oscar_status oscar_calibration_default(const oscar_cache_config *config, oscar_calibration **calibration_out);
+
+/* The identity: codes in the keys' own basis. For study and for tests. */
+OSCAR_API oscar_status oscar_calibration_identity(const oscar_cache_config *config,
+                                                  oscar_calibration **calibration_out);
+
+/* From explicit matrices, which are copied. `layers` has n_layers entries.
+ * Errors: INVALID (shapes, non-finite, singular or too ill-conditioned, moment not positive definite: the text names
+ * layer and head). */
+OSCAR_API oscar_status oscar_calibration_create(const oscar_calibration_layer *layers, uint32_t n_layers,
+                                                oscar_calibration **calibration_out);
+
+/* Serializes. bytes NULL: only size_out is written. Errors: INVALID (capacity smaller than *size_out). */
+OSCAR_API oscar_status oscar_calibration_save(const oscar_calibration *calibration, void *bytes, uint64_t capacity,
+                                              uint64_t *size_out);
+
+/* Reads what oscar_calibration_save wrote. Any bytes yield a status. Errors: CORRUPT (checksum, sizes, contents). */
+OSCAR_API oscar_status oscar_calibration_load(const void *bytes, uint64_t size, oscar_calibration **calibration_out);
+
+OSCAR_API oscar_status oscar_calibration_info_get(const oscar_calibration *calibration,
+                                                  oscar_calibration_info *info_out);
+
+/* NULL is fine. A cache keeps what it needs: its calibration may be destroyed before it. */
+OSCAR_API void oscar_calibration_destroy(oscar_calibration *calibration);
+
+/* ------------------------------------------------------------------------------------------------- cache ---- */
+
+typedef struct oscar_cache_stats {
+  uint32_t struct_size;
+  uint32_t n_sequences;
+  uint32_t n_open_steps;
+  uint32_t reserved;
+  uint64_t n_tokens;        /* accepted tokens of all sequences */
+  uint64_t n_packed_tokens; /* of those, tokens that the full-attention layers read from blocks */
+  uint64_t n_blocks;        /* blocks of 128 tokens in use, over all layer classes; shared ones count once */
+  uint64_t n_exact_pages;   /* pages of 16 exact rows in use, over all layer classes */
+  uint64_t n_non_finite;    /* elements that were NaN or infinite when packed, and were stored as 0 */
+  uint64_t bytes_sequences; /* as in oscar_cache_report, for all sequences */
+  uint64_t bytes_fixed;
+  uint64_t bytes_free;     /* of capacity_bytes, in empty slabs */
+  double bits_per_element; /* 8 bytes_sequences / elements of n_tokens; 0 without tokens */
+} oscar_cache_stats;
+
+/* Creates a cache. Takes all memory it will ever need: capacity_bytes, workspace, tables.
+ * Errors: INVALID, UNSUPPORTED (the reason of oscar_cache_check), NO_MEMORY, BACKEND. */
+OSCAR_API oscar_status oscar_cache_create(const oscar_cache_config *config, oscar_cache **cache_out);
+
+/* Closes everything; NULL is fine. */
+OSCAR_API void oscar_cache_destroy(oscar_cache *cache);
+
+OSCAR_API oscar_status oscar_cache_stats_get(const oscar_cache *cache, oscar_cache_stats *stats_out);
+
+/* How many tokens a new sequence could be given now before a step is refused with NO_SPACE. */
+OSCAR_API oscar_status oscar_cache_capacity(const oscar_cache *cache, uint64_t *n_tokens_out);
+
+/* ------------------------------------------------------------------------------------------------ sequences -- */
+
+/* Opens an empty sequence. Errors: NO_SPACE (max_sequences, or the pool). */
+OSCAR_API oscar_status oscar_seq_open(oscar_cache *cache, oscar_seq *seq_out);
+
+/* Frees a sequence and what it shares with nobody. Errors: NOT_FOUND; STATE (in an open step). */
+OSCAR_API oscar_status oscar_seq_close(oscar_cache *cache, oscar_seq seq);
+
+/* A new sequence with the first n_tokens of `parent`: blocks are shared, exact rows copied.
+ * Errors: NOT_FOUND; STATE (in an open step, or a sliding window has already dropped tokens that the child would see);
+ * INVALID (n_tokens > length); NO_SPACE. */
+OSCAR_API oscar_status oscar_seq_fork(oscar_cache *cache, oscar_seq parent, uint64_t n_tokens, oscar_seq *child_out);
+
+/* Forgets every token from index n_tokens on. Tokens that stay keep their bits; for rejected drafts the sequence is
+ * then bit for bit as if they had never been appended. Errors: as for fork. */
+OSCAR_API oscar_status oscar_seq_truncate(oscar_cache *cache, oscar_seq seq, uint64_t n_tokens);
+
+/* Keeps an accepted path of a drafted tree: of the tokens from index `base` on, those at base + indices[0..n-1] stay
+ * and move to base .. base+n-1; the others are forgotten. indices ascend strictly.
+ * Errors: as for truncate; STATE (a token from base on is packed already). */
+OSCAR_API oscar_status oscar_seq_accept(oscar_cache *cache, oscar_seq seq, uint64_t base, uint32_t n,
+                                        const uint32_t *indices);
+
+/* Number of accepted tokens. */
+OSCAR_API oscar_status oscar_seq_length(const oscar_cache *cache, oscar_seq seq, uint64_t *n_tokens_out);
+
+/* ----------------------------------------------------------------------------------------------------- steps -- */
+
+typedef struct oscar_step_entry {
+  oscar_seq seq;    /* 0: padding rows */
+  uint32_t n_new;   /* tokens that this step appends, drafts included; >= 1 */
+  uint32_t n_draft; /* the last n_draft of them may be rejected: n_draft < max_rollback, n_draft <= n_new */
+} oscar_step_entry;
+
+typedef struct oscar_step_args {
+  uint32_t struct_size;
+  uint32_t n_entries; /* each sequence at most once, except 0 */
+  const oscar_step_entry *entries;
+} oscar_step_args;
+
+/* Begins a step. First packs what has aged past the recent window of its sequences, by accepted length; then reserves
+ * every block and page that the pass can need in all layers, or fails having changed nothing. Rows of the step's tensors
+ * are the entries' new tokens, one entry after the other: row count = sum of n_new.
+ * Errors: NO_SPACE; NOT_FOUND; STATE (a sequence is in another open step, or no step slot is free); INVALID. */
+OSCAR_API oscar_status oscar_step_begin(oscar_cache *cache, const oscar_step_args *args, oscar_stream stream,
+                                        oscar_step *step_out);
+
+/* Commits: the new tokens now belong to their sequences.
+ * Errors: NOT_FOUND; STATE (a layer has not been given its keys and values; the step stays open). */
+OSCAR_API oscar_status oscar_step_end(oscar_cache *cache, oscar_step step);
+
+/* Drops the step: every sequence is as it was after begin's own packing. */
+OSCAR_API oscar_status oscar_step_abort(oscar_cache *cache, oscar_step step);
+
+/* ----------------------------------------------------------------------------------------------------- layer -- */
+
+/* F32, F16 or BF16; any strides with the last dimension dense. n = rows of the step. */
+typedef struct oscar_append_args {
+  uint32_t struct_size;
+  uint32_t layer;
+  oscar_tensor k; /* [n, n_kv_heads, key_dim], with positions (RoPE) already applied */
+  oscar_tensor v; /* [n, n_kv_heads, value_dim] */
+} oscar_append_args;
+
+/* Stores the step's keys and values of one layer, rounded to BF16. Neither allocates nor blocks. Calling it again for
+ * the same layer before its attention overwrites. A layer with kv_source takes no append.
+ * Errors: NOT_FOUND; INVALID; STATE. */
+OSCAR_API oscar_status oscar_append(oscar_cache *cache, oscar_step step, const oscar_append_args *args,
+                                    oscar_stream stream);
+
+/* out = softmax(softcap(scale q k^T) + causal/window/tree mask) v, over the sequence and the step's own tokens. */
+typedef struct oscar_attend_args {
+  uint32_t struct_size;
+  uint32_t layer;
+  oscar_tensor q;           /* [n, n_q_heads, key_dim] F32, F16 or BF16 */
+  oscar_tensor out;         /* [n, n_q_heads, value_dim] F32, F16 or BF16 */
+  oscar_tensor lse;         /* optional, [n, n_q_heads] F32: natural log of the softmax denominator, sink included */
+  oscar_tensor sink_logits; /* optional, [n_q_heads] F32: a learned logit whose value is zero */
+  oscar_tensor mask;        /* optional, [n, max n_new] UINT8: row i of an entry attends to the entry's new token j < i
+                               where mask[row][j] != 0, and always to itself. Absent: the chain (causal) */
+  float scale;              /* 0: 1/sqrt(key_dim) */
+  float softcap;            /* c > 0: logits become c tanh(logit / c); 0: off */
+} oscar_attend_args;
+
+/* Attention of one layer. Neither allocates nor blocks. In a step of more than 128 new tokens of a sequence, the tokens
+ * that age within the step are packed here, after the layer's last attention.
+ * Errors: NOT_FOUND; INVALID; STATE (the layer has no keys yet in this step, or they have left the scratch). */
+OSCAR_API oscar_status oscar_attend(oscar_cache *cache, oscar_step step, const oscar_attend_args *args,
+                                    oscar_stream stream);
+
+typedef struct oscar_layer_args {
+  uint32_t struct_size;
+  uint32_t layer;
+  oscar_tensor k;
+  oscar_tensor v;
+  oscar_tensor q;
+  oscar_tensor out;
+  oscar_tensor lse;
+  oscar_tensor sink_logits;
+  oscar_tensor mask;
+  float scale;
+  float softcap;
+} oscar_layer_args;
+
+/* oscar_append and oscar_attend in one call. All arguments are checked before anything is written. */
+OSCAR_API oscar_status oscar_layer(oscar_cache *cache, oscar_step step, const oscar_layer_args *args,
+                                   oscar_stream stream);
+
+/* --------------------------------------------------------------------------------------------------- inspect -- */
+
+/* Keys and values of tokens [first, first + n) of one KV head as attention sees them, in the model's own basis.
+ *   k_out  [n, key_dim] or absent, v_out [n, value_dim] or absent; F32, F16 or BF16
+ * Errors: NOT_FOUND; INVALID (range); STATE (the window has dropped some of them). */
+OSCAR_API oscar_status oscar_read(const oscar_cache *cache, oscar_seq seq, uint32_t layer, uint32_t kv_head,
+                                  uint64_t first, uint64_t n, const oscar_tensor *k_out, const oscar_tensor *v_out);
+
+/* Importance of tokens [first, first + n) of one KV head. A token that is not packed yet: the attention mass it has
+ * received, summed over the query heads of its KV head. A packed token: +infinity where it was refined, else 0. Exact
+ * for ever (sinks): 0.
+ *   scores_out  [n] F32
+ * Errors: NOT_FOUND; INVALID; STATE (this layer's profile makes no choice: n_refined is 0 or 128, or exact storage). */
+OSCAR_API oscar_status oscar_scores(const oscar_cache *cache, oscar_seq seq, uint32_t layer, uint32_t kv_head,
+                                    uint64_t first, uint64_t n, const oscar_tensor *scores_out);
+
+/* ---------------------------------------------------------------------------------------------------- pieces -- */
+
+/* Joins attention over disjoint sets of tokens (context parallelism):
+ *     lse = log sum_p exp(lse_p),   out = sum_p exp(lse_p - lse) out_p
+ *   outs      [n_parts, ..., d]  F32, up to 4 dimensions, dense
+ *   lses      [n_parts, ...]     F32, dense
+ *   out, lse  the same without the first dimension; lse may be absent. A row whose parts are all empty (-infinity)
+ *             gives 0 and -infinity. */
+OSCAR_API oscar_status oscar_merge(const oscar_tensor *outs, const oscar_tensor *lses, const oscar_tensor *out,
+                                   const oscar_tensor *lse, oscar_stream stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* OSCAR_OSCAR_H */

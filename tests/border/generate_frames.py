@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Writes C++ from oscar.h: for every function that returns a status, a struct Frame_<function> with
+
+  - a member for each parameter, and storage for what its pointers point to (out parameters and argument structs);
+  - call(), which makes the call with them;
+  - destroy_made(), after success: gives back the object that the call made;
+  - outputs_are_empty(): every output is NULL, 0, or a struct of zeros;
+  - visit(v): hands every pointer, struct, tensor, enum, integer and float that the call can see to v, with its name.
+
+  generate_frames.py > frames.h
+"""
+import pathlib
+import re
+
+HEADER = pathlib.Path(__file__).resolve().parents[2] / "include" / "oscar" / "oscar.h"
+TEXT = HEADER.read_text()
+CODE = "\n".join(l for l in re.sub(r"/\*.*?\*/", " ", TEXT, flags=re.S).splitlines() if not l.lstrip().startswith("#"))
+INTEGERS = {"uint8_t", "uint16_t", "uint32_t", "uint64_t", "int32_t", "int64_t", "oscar_seq", "oscar_step"}
+HANDLES = set(re.findall(r"typedef struct (\w+) \1;", CODE))
+
+
+def enums():
+    """{enum: [value, ...]}, by the name with which comments and fields call it."""
+    found = {}
+    for name, body in re.findall(r"enum (\w+)_enum\s*\{(.*?)\}", CODE, flags=re.S):
+        found[name] = [int(v) for v in re.findall(r"=\s*(-?\d+)", body)]
+    return found
+
+
+def structs():
+    """{struct: [(type, field, enum or None), ...]}; a field's enum stands in the comment behind it."""
+    def enum_of(comment):
+        word = re.match(r"/\*\s*(\w+)", comment.group(0))
+        name = re.sub("_enum$", "", word.group(1)) if word else ""
+        return f"@{name}" if name in ENUMS else " "
+
+    found = {}
+    for name, body in re.findall(r"typedef struct (\w+)\s*\{(.*?)\}\s*\w+\s*;", TEXT, flags=re.S):
+        fields = []
+        for match in re.finditer(r"([^;@]+);\s*(?:@(\w+))?", re.sub(r"/\*.*?\*/", enum_of, body, flags=re.S)):
+            pointer = re.search(r"\(\s*\*\s*(\w+)\s*\)\s*\(", match.group(1))
+            if pointer:
+                fields.append(("function", pointer.group(1), None))
+                continue
+            field = re.fullmatch(r"(.*?[\s*])(\w+)\s*(\[[^\]]*\])?", match.group(1).strip(), flags=re.S)
+            kind = re.sub(r"\s+", " ", field.group(1)).strip()
+            fields.append(("array" if field.group(3) else kind, field.group(2), match.group(2)))
+        found[name] = fields
+    return found
+
+
+ENUMS = enums()
+STRUCTS = structs()
+
+
+def functions():
+    for result, name, parameters in re.findall(r"OSCAR_API\s+([\w\s*]+?)\b(oscar_\w+)\s*\(([^)]*)\)\s*;", CODE):
+        if result.strip() != "oscar_status":
+            continue
+        split = [re.fullmatch(r"(.*?[\s*])(\w+)", p.strip(), flags=re.S) for p in parameters.split(",")]
+        yield name, [(re.sub(r"\s+", " ", p.group(1)).strip(), p.group(2)) for p in split]
+
+
+def visit_fields(struct, name, path):
+    lines = []
+    for kind, field, enum in STRUCTS[struct]:
+        at, called = f"{path}.{field}", f'"{name}.{field}"'
+        if field == "struct_size" or kind == "array":
+            continue
+        if enum:
+            lines.append(f"v.enumeration({called}, {at}, {{{', '.join(map(str, ENUMS[enum]))}}});")
+        elif kind == "function" or kind.endswith("*"):
+            lines.append(f"v.pointer({called}, {at});")
+        elif kind == "oscar_tensor":
+            lines.append(f"v.tensor({called}, {at});")
+        elif kind in STRUCTS:
+            lines += visit_fields(kind, f"{name}.{field}", at)
+        elif kind in INTEGERS:
+            lines.append(f"v.integer({called}, {at});")
+        elif kind == "float":
+            lines.append(f"v.real({called}, {at});")
+        else:
+            raise SystemExit(f"{struct}.{field}: what is a {kind}?")
+    return lines
+
+
+def frame(name, parameters):
+    members, visits, empty, made, arguments = [], [], [], [], []
+    for kind, parameter in parameters:
+        pointed = re.sub(r"\bconst\b|\*", "", kind).strip()
+        n_stars, is_const, called = kind.count("*"), "const" in kind, f'"{parameter}"'
+        arguments.append(parameter)
+        if n_stars == 2:  # a handle is made
+            members += [f"{pointed} *{parameter}_store = poison<{pointed} *>();", f"{kind}{parameter} = &{parameter}_store;"]
+            empty.append(f"{parameter}_store == nullptr")
+            made.append(f"if ({parameter}) {pointed}_destroy({parameter}_store);")
+        elif n_stars == 1 and pointed in STRUCTS and parameter not in ("parts", "layers"):
+            members += [f"Padded<{pointed}> {parameter}_store;", f"{kind}{parameter} = &{parameter}_store.value;"]
+            if pointed == "oscar_tensor":
+                visits.append(f"if ({parameter}) v.tensor({called}, {parameter}_store.value);")
+            else:
+                sized = "v.sized" if is_const else "v.sized_output"
+                # config_init and layer_config_init take the size beside the struct.
+                if not any(p == "size" for _, p in parameters):
+                    visits.append(f"{sized}({called}, {parameter}_store);")
+                if is_const:
+                    visits += visit_fields(pointed, parameter, f"{parameter}_store.value")
+                else:
+                    empty.append(f"{parameter}_store.is_empty()")
+        elif n_stars == 1 and not is_const and pointed in INTEGERS:  # a number or an id
+            members += [f"{pointed} {parameter}_store = 77;", f"{kind}{parameter} = &{parameter}_store;"]
+            empty.append(f"{parameter}_store == 0")
+        else:
+            members.append(f"{kind} {parameter}{{}};")
+        if n_stars:
+            visits.append(f"v.pointer({called}, {parameter});")
+        elif kind in INTEGERS:
+            visits.append(f"v.integer({called}, {parameter});")
+        elif kind == "oscar_stream":
+            visits.append(f"v.stream({called}, {parameter});")
+    body = "\n".join([
+        f"struct Frame_{name} {{", f'  static constexpr const char *function = "{name}";',
+        *(f"  {m}" for m in members),
+        f"  oscar_status call() const {{ return {name}({', '.join(arguments)}); }}",
+        f"  bool outputs_are_empty() const {{ return {' && '.join(empty) or 'true'}; }}",
+        f"  void destroy_made() const {{ {' '.join(made)} }}",
+        "  template <class Visitor>", "  void visit(Visitor &v) {", *(f"    {x}" for x in visits), "  }", "};"])
+    return body
+
+
+def main():
+    all_functions = list(functions())
+    print("// Generated by tests/border/generate_frames.py from oscar.h: do not edit.\n#pragma once")
+    print('#include "border/frame.h"\n\nnamespace test {\n')
+    for name, parameters in all_functions:
+        print(frame(name, parameters) + "\n")
+    print("#define OSCAR_FRAMES(X) \\")
+    print(" \\\n".join(f"  X({name})" for name, _ in all_functions))
+    print("\n}  // namespace test")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Breaks liboscar on purpose, one change at a time, and sees the test fail that has to notice.
+
+  run.py [--build DIR] [NAME ...]      all of tests/mutations/list.py, or those whose name contains one of NAME
+
+The sources are copied to DIR/tree (default: build/mutations); nothing here is changed. A mutation that no longer fits the
+sources, that does not compile, or that its test does not notice is an error.
+"""
+import argparse
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+from list import MUTATIONS
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COPIED = ["CMakeLists.txt", "CMakePresets.json", "cmake", "packaging", "pkgconfig", "include", "src", "cuda", "examples", "tests",
+          "bench", "tools", "bindings/python", "README.md", "docs", "scripts", "LICENSE"]
+
+
+def copy(to):
+    for name in COPIED:
+        source, target = ROOT / name, to / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "build"))
+        elif source.exists():
+            shutil.copy2(source, target)
+
+
+def run(*words, cwd=None):
+    return subprocess.run([str(w) for w in words], cwd=cwd, capture_output=True, text=True, errors="replace")
+
+
+def build(folder, targets):
+    # A test that does without a program of its own needs nothing built.
+    return run("cmake", "--build", folder, "--target", *targets) if targets else run("true")
+
+
+def test_passes(folder, name):
+    done = run("ctest", "--test-dir", folder, "-R", f"^{name}$".replace(".", r"\."), "--no-tests=error", "--timeout", 900)
+    if "No tests were found" in done.stdout + done.stderr:
+        sys.exit(f"there is no test {name}")
+    return done.returncode == 0
+
+
+def try_one(mutation, tree, folder):
+    """None, or what is wrong."""
+    file = tree / mutation.file
+    text = file.read_text()
+    if text.count(mutation.old) != 1:
+        return f"{mutation.file} has {text.count(mutation.old)} times: {mutation.old.strip()}"
+    file.write_text(text.replace(mutation.old, mutation.new))
+    try:
+        done = build(folder, mutation.targets)
+        if done.returncode != 0:
+            return "does not compile:\n" + done.stdout[-2000:] + done.stderr[-500:]
+        return f"{mutation.test} does not notice" if test_passes(folder, mutation.test) else None
+    finally:
+        file.write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "mutations")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    chosen = [m for m in MUTATIONS if not args.names or any(n in m.name for n in args.names)]
+    if not chosen:
+        sys.exit("no mutation has such a name")
+
+    tree, folder = args.build / "tree", args.build / "build"
+    copy(tree)
+    done = run("cmake", "-G", "Ninja", "-S", tree, "-B", folder, "-DCMAKE_BUILD_TYPE=Release", f"-DPython3_EXECUTABLE={sys.executable}")
+    if done.returncode != 0:
+        sys.exit(done.stdout + done.stderr)
+    done = build(folder, sorted({t for m in chosen for t in m.targets}))
+    if done.returncode != 0:
+        sys.exit(done.stdout[-3000:])
+    for test in sorted({m.test for m in chosen}):
+        if not test_passes(folder, test):
+            sys.exit(f"{test} fails without any mutation")
+    failed = 0
+    for mutation in chosen:
+        started = time.monotonic()
+        wrong = try_one(mutation, tree, folder)
+        failed += wrong is not None
+        print(f"{'MISSED' if wrong else 'caught'}  {mutation.name}: {wrong or mutation.test} ({time.monotonic() - started:.0f} s)",
+              flush=True)
+    print(f"{len(chosen) - failed} of {len(chosen)} mutations are caught")
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()

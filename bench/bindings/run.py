@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """What a call costs from Python, Rust and Go beyond what it costs from C: one table.
 
-    bench/bindings/run.py [--build DIR] [--python EXECUTABLE] [--json FILE] [--gate]
+    bench/bindings/run.py [--build DIR] [--python EXECUTABLE] [--json FILE] [--gate FACTOR]
 
     --build DIR           a Release build of liboscar (default: build/release)
     --python EXECUTABLE   one that imports oscar (default: .venv/bin/python); where it has torch, tensors of it are timed too
     --json FILE           writes every figure, for programs
-    --gate                fails where a goal is missed
+    --gate FACTOR         fails where a goal is missed by more than this factor (CI: 2, for its machines are shared)
 
 Needs a C compiler, cargo, Go and pkg-config. The programs take turns, and the least time of all turns counts: other
 programs on the machine only ever add time. All of them compute one attention too, which has to be the same.
@@ -39,7 +39,7 @@ def options():
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", metavar="DIR")
     parser.add_argument("--python", type=pathlib.Path, default=ROOT / ".venv/bin/python", metavar="EXECUTABLE")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
-    parser.add_argument("--gate", action="store_true")
+    parser.add_argument("--gate", type=float, metavar="FACTOR")
     given = parser.parse_args()
     given.build = given.build.resolve()
     if not (given.build / "liboscar.so").exists():
@@ -118,12 +118,12 @@ def table(least):
             yield [f"{name}: ns more", *(f"{least[name][call] - ns:,.0f}" for call, ns in in_c.items()), f"{goal:,}"]
 
 
-def missed(least):
+def missed(least, factor=1.0):
     # A step is opened once for all layers of a pass; the goals are those of the calls within.
     calls = [call for call in least["C"] if call != "begin, abort"]
     return [f"{name}: {call} takes {least[name][call] - least['C'][call]:,.0f} ns more than from C, the goal is {goal:,}"
             for name, goal in GOALS.items() if name in least
-            for call in calls if least[name][call] - least["C"][call] > goal]
+            for call in calls if least[name][call] - least["C"][call] > factor * goal]
 
 
 def main():
@@ -138,7 +138,8 @@ def main():
         given.json.write_text(json.dumps({**about, "goals_ns": GOALS, "ns": least}, indent=1) + "\n")
     if found := missed(least):
         print("\n" + "\n".join(found))
-        sys.exit(1 if given.gate else 0)
+    if given.gate and missed(least, given.gate):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class CheckAbi(unittest.TestCase):
     def test_another_soname_is_found(self):
         self.found(symbols(soname="liboscar.so.2"), "SONAME")
 
-    def test_a_library_that_prints_aborts_or_starts_threads_is_found(self):
+    def test_a_library_that_prints_aborts_or_starts_threads_of_its_own_is_found(self):
         for call, code in (("puts", 'int puts(const char *); void oscar_x(void) { puts("x"); }'),
                            ("abort", "void abort(void); void oscar_x(void) { abort(); }"),
                            ("pthread_create", "int pthread_create(void); void oscar_x(void) { pthread_create(); }")):

@@ -56,7 +56,7 @@ void pack(Input& in) {
   for (const BackendEntry& entry : backend_list()) {
     if (!entry.backend) continue;
     Aligned block(layout.bytes, static_cast<uint8_t>(first.size())),
-        scratch(entry.backend->scratch_bytes(key_dim, value_dim, 1), 0x5a);
+        scratch(entry.backend->scratch_bytes(key_dim, value_dim), 0x5a);
     work.block = block.data;
     entry.backend->pack(work, scratch.data);
     const std::vector<uint8_t> bytes(block.data, block.data + layout.bytes);

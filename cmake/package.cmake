@@ -2,7 +2,10 @@
 # all of it, and checks the result.
 set(CPACK_PACKAGE_NAME oscar)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
-set(CPACK_PACKAGE_CONTACT "The liboscar authors <liboscar@localhost.localdomain>" CACHE STRING "Maintainer: of the Debian packages")
+# Whoever gives packages to others puts a name and an address here.
+set(OSCAR_MAINTAINER "liboscar authors <liboscar@localhost.localdomain>" CACHE STRING "Maintainer of the Debian packages")
+set(CPACK_PACKAGE_CONTACT "${OSCAR_MAINTAINER}")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "2-bit key/value cache for language models")
 set(CPACK_GENERATOR DEB)
 set(CPACK_COMPONENTS_ALL oscar_runtime oscar_development)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
@@ -16,16 +19,17 @@ set(oscar_runtime_package liboscar${OSCAR_ABI_VERSION})
 set(CPACK_DEBIAN_OSCAR_RUNTIME_PACKAGE_NAME ${oscar_runtime_package})
 set(CPACK_DEBIAN_OSCAR_RUNTIME_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_OSCAR_RUNTIME_PACKAGE_SHLIBDEPS ON)
-set(CPACK_COMPONENT_OSCAR_RUNTIME_DESCRIPTION "2-bit key/value cache for language models
- Keeps the keys and values of a language model at about two bits per element,
- and computes attention straight from those bits. This is the shared library.")
+set(CPACK_DEBIAN_OSCAR_RUNTIME_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/packaging/triggers)
+set(CPACK_COMPONENT_OSCAR_RUNTIME_DESCRIPTION
+"Keeps the keys and values of a language model at about two bits per element,
+and computes attention straight from those bits. This is the shared library.")
 set(CPACK_DEBIAN_OSCAR_DEVELOPMENT_PACKAGE_NAME liboscar-dev)
 set(CPACK_DEBIAN_OSCAR_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_OSCAR_DEVELOPMENT_PACKAGE_DEPENDS "${oscar_runtime_package} (= ${PROJECT_VERSION}), libstdc++-12-dev | libstdc++-dev")
-set(CPACK_COMPONENT_OSCAR_DEVELOPMENT_DESCRIPTION "2-bit key/value cache for language models (development files)
- Keeps the keys and values of a language model at about two bits per element,
- and computes attention straight from those bits. This is the header, the
- static library, and what pkg-config and CMake need.")
+set(CPACK_COMPONENT_OSCAR_DEVELOPMENT_DESCRIPTION
+"Keeps the keys and values of a language model at about two bits per element,
+and computes attention straight from those bits. This is the header, the
+static library, and what pkg-config and CMake need.")
 
 # What every Debian package has to have, and the list of what is linked.
 find_program(gzip NAMES gzip)

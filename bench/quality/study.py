@@ -104,6 +104,7 @@ def options():
     p = plan.parser()
     p.description = __doc__
     p.add_argument("study", choices=STUDIES)
+    p.set_defaults(arms=None)  # here: profiles
     p.add_argument("--calibration-text", nargs="+", metavar="FILE",
                    default=[str(plan.BUNDLED / name) for name in plan.RIVAL_TEXTS])
     p.add_argument("--calibration-windows", type=int, default=3, metavar="N", help="of 2,048 tokens each (default: 3)")
@@ -118,7 +119,7 @@ def main():
     n = given.calibration_windows * CALIBRATION_WINDOW
     ids = text.tokens(tokenizer, given.calibration_text, n)
     made = Calibrations(model, text.windows(ids, given.calibration_windows, CALIBRATION_WINDOW), progress)
-    variants = list(STUDIES[given.study](made))
+    variants = [v for v in STUDIES[given.study](made) if not given.arms or v.profile in given.arms]
     settings = {"texts": texts.digest(), "step_tokens": given.step_tokens, "tokens": given.tokens}
     calibration = {"fingerprint": f"{variants[0].calibration.info().fingerprint:016x}"}
     store = Store(given.store, {"exact": settings, "variant": settings | calibration}, provenance.collect)

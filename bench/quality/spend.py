@@ -26,7 +26,7 @@ from quality.capture import read_exactly
 from quality.windows import WINDOWS
 from rich.console import Console
 from rich.progress import track
-from smollm2 import model as smollm2_model
+from smollm2 import model as smollm2_model, provenance
 from smollm2.tokenizer import Tokenizer
 
 console = Console(highlight=False)
@@ -84,7 +84,9 @@ def main():
     chosen = spend(errors, bits, given.bits)
     names = [PROFILES[i] for i in chosen]
     layers = layers_of(names)
-    result = {"bits": block_bits(model, layers=layers), "profiles": names,
+    result = {**provenance.collect(), "tokens": given.tokens, "first": given.first, "text": pathlib.Path(given.text).name,
+              "check": given.check and pathlib.Path(given.check).name, "bits": block_bits(model, layers=layers),
+              "profiles": names,
               "error": float(errors[np.arange(len(chosen)), chosen].mean()),
               "error_of_profiles": dict(zip(PROFILES, errors.mean(0).tolist())),
               "bits_of_profiles": dict(zip(PROFILES, bits.tolist())),

@@ -14,8 +14,10 @@ from smollm2.published_oscar import to_bf16
 from .attention import attend
 
 
-def cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibration=None, self_calibrate=None):
-    """A liboscar cache for one sequence; shape: anything with n_layers, n_q_heads, n_kv_heads and head_dim."""
+def cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibration=None, self_calibrate=None,
+                 **settings):
+    """A liboscar cache for one sequence; shape: anything with n_layers, n_q_heads, n_kv_heads and head_dim; settings:
+    others of oscar.Config."""
     n_bytes = 4 * max_tokens * shape.n_layers * shape.n_kv_heads * shape.head_dim
     return oscar.Config(
         profile=profile,
@@ -31,15 +33,17 @@ def cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibrati
         capacity_bytes=2 * n_bytes + (64 << 20),  # room to spare: slabs may be partly empty
         calibration=calibration,
         self_calibrate=self_calibrate,
+        **settings,
     )
 
 
 class LibraryArm:
     """A sequence in a cache of liboscar."""
 
-    def __init__(self, shape, profile, windows, max_tokens, max_step_tokens, calibration=None, self_calibrate=None):
+    def __init__(self, shape, profile, windows, max_tokens, max_step_tokens, calibration=None, self_calibrate=None,
+                 **settings):
         self._cache = oscar.Cache(
-            cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibration, self_calibrate)
+            cache_config(shape, profile, windows, max_tokens, max_step_tokens, calibration, self_calibrate, **settings)
         )
         self._sequence = self._cache.open()
         self._n_kv_heads = shape.n_kv_heads
@@ -72,7 +76,7 @@ class SelfCalibratingArm(LibraryArm):
     """A cache that calibrates itself from the first `n_collected` tokens of its sequence; until then all are exact.
     model: a shape, with rope_frequency and max_tokens."""
 
-    def __init__(self, model, profile, windows, max_tokens, max_step_tokens, n_collected):
+    def __init__(self, model, profile, windows, max_tokens, max_step_tokens, n_collected, **settings):
         super().__init__(
             model,
             profile,
@@ -82,6 +86,7 @@ class SelfCalibratingArm(LibraryArm):
             self_calibrate=oscar.SelfCalibration(
                 np.float32(model.rope_frequency), oscar.RopePairing.INTERLEAVED, n_positions=model.max_tokens
             ),
+            **settings,
         )
         self._n_collected = n_collected
 

@@ -9,6 +9,22 @@ from .arm import LibraryArm
 from .windows import WINDOWS
 
 
+def read_safetensors(path):
+    """{name: array}; BF16, which numpy does not have, as float32."""
+    import safetensors  # the only use of it: who has such a file has it, others need not
+
+    with open(path, "rb") as file:
+        parts = safetensors.deserialize(file.read())
+    types = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+    found = {}
+    for name, part in parts:
+        if part["dtype"] not in types:
+            raise SystemExit(f"error: {path}: {name} is {part['dtype']}, wanted one of {', '.join(types)}")
+        array = np.frombuffer(part["data"], types[part["dtype"]]).reshape(part["shape"])
+        found[name] = (array.astype(np.uint32) << 16).view(np.float32) if part["dtype"] == "BF16" else array
+    return found
+
+
 @dataclasses.dataclass
 class Capture:
     """q [n_layers, n_tokens, n_q_heads, d]; k, v [n_layers, n_tokens, n_kv_heads, d]; k and v rounded to BF16."""
@@ -27,12 +43,12 @@ class Capture:
 
     @classmethod
     def load(cls, path):
-        """From an .npz with q, k and v."""
-        with np.load(path) as arrays:
-            missing = {"q", "k", "v"} - set(arrays)
-            if missing:
-                raise SystemExit(f"error: {path} lacks {', '.join(sorted(missing))}, wanted q, k and v")
-            q, k, v = (np.asarray(arrays[name], np.float32) for name in "qkv")
+        """From an .npz or .safetensors file with q, k and v."""
+        arrays = read_safetensors(path) if str(path).endswith(".safetensors") else dict(np.load(path))
+        missing = {"q", "k", "v"} - set(arrays)
+        if missing:
+            raise SystemExit(f"error: {path} lacks {', '.join(sorted(missing))}, wanted q, k and v")
+        q, k, v = (np.asarray(arrays[name], np.float32) for name in "qkv")
         return cls(q, to_bf16(k), to_bf16(v))
 
     def forward(self, tokens, positions, attend):

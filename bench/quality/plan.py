@@ -64,7 +64,11 @@ def parser():
 
 def options(arguments=None):
     p = parser()
-    given = p.parse_args(arguments)
+    return completed(p, p.parse_args(arguments))
+
+
+def completed(p, given):
+    """What the parser p has read, checked, with its defaults."""
     if not 1 <= given.step_tokens <= 32:
         p.error(f"--step-tokens is {given.step_tokens}, wanted 1 to 32: a bigger step attends to itself exactly")
     if given.first >= given.tokens:

@@ -88,8 +88,8 @@ void solve_keys(const CalibratorConfig& config, uint32_t index, uint32_t head, c
     layer.rope.average(config.n_positions, key.data());
     layer.rope.average(config.n_positions, query.data());
   }
-  key = regularised(key, dim);
-  query = regularised(query, dim);
+  key = regularised(key, dim, kKeyShare);
+  query = regularised(query, dim, kQueryShare);
   append(key_basis(key, query, dim), to.key_transform);
   append(query, to.query_moment);
 }
@@ -100,7 +100,7 @@ void solve_values(const CalibratorConfig& config, uint32_t index, uint32_t head,
   const uint32_t dim = config.layers[index].geometry.value_dim;
   const std::vector<double> value = moments.value.mean();
   check_not_zero(value, dim, "the values are zero", index, head);
-  append(value_basis(regularised(value, dim), dim), to.value_transform);
+  append(value_basis(regularised(value, dim, kValueShare), dim), to.value_transform);
 }
 
 Provenance provenance_of(const CalibratorConfig& config, CalibrationSource source, uint64_t n_tokens,
@@ -111,8 +111,8 @@ Provenance provenance_of(const CalibratorConfig& config, CalibrationSource sourc
   p.n_tokens = n_tokens;
   p.n_positions = config.n_positions;
   p.end_position = end_position;
-  p.objective = config.value_basis == ValueBasis::kHadamard ? "k: |q (k' - k)|^2, shaped, p = 1/4"
-                                                            : "k: |q (k' - k)|^2, shaped, p = 1/4; v: |v' - v|^2";
+  p.objective = config.value_basis == ValueBasis::kHadamard ? "k: |q (k' - k)|^2, shaped, p = 1/8"
+                                                            : "k: |q (k' - k)|^2, shaped, p = 1/8; v: |v' - v|^2";
   return p;
 }
 

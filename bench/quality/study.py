@@ -39,7 +39,6 @@ def ablation(made):
     yield Variant("calibrated on 2,048 tokens", calibration=made.make(2048))
     yield Variant("calibrated on 256 tokens", calibration=made.make(260))
     yield Variant("by itself, on 256 tokens", n_collected=256)
-    yield Variant("by itself, on 1,024 tokens", n_collected=1024)
     yield Variant("averaged over 131,072 positions", calibration=made.make(n_positions=131072))
     yield Variant("averaged over 2,048 positions", calibration=made.make(n_positions=2048))
     yield Variant("256 tokens, not told of RoPE", calibration=made.make(260, turns=False))

@@ -195,13 +195,24 @@ inline void dot_value_refinement(const BlockLayout& layout, const Tile& t, const
   }
 }
 
+// A part of the block that comes next: blocks lie apart, and no processor foresees where. In small parts between the
+// products, since a processor has room for few requests at a time.
+inline void prefetch(const uint8_t* next, uint32_t bytes, uint32_t part, uint32_t n_parts) {
+  if (!next) return;
+  const uint32_t lines = ceil_div(bytes, 64), end = lines * (part + 1) / n_parts;
+  for (uint32_t i = lines * part / n_parts; i < end; ++i) __builtin_prefetch(next + i * 64);
+}
+
 // split.out += weights * values of the block.
-inline void block_values(const BlockLayout& layout, const Tile& t, const uint8_t* block, const bool* sees) {
+inline void block_values(const BlockLayout& layout, const Tile& t, const uint8_t* block, const bool* sees,
+                         const uint8_t* next) {
   constexpr uint32_t kN = kBlockTokens / 8;
   const bool refined = layout.h > 0 && layout.value_plane > 0;
   const int plane = static_cast<int>(layout.value_plane);
+  const uint32_t n_groups = layout.value_pad / kGroupDims;
   for (uint32_t d0 = 0; d0 < layout.value_pad; d0 += kGroupDims) {
     if (d0 % 64 == 0) value_columns(layout, block, d0, t.columns);
+    prefetch(next, layout.bytes, n_groups + d0 / kGroupDims, 2 * n_groups);
     const U64* columns = t.columns + d0 / kGroupDims % 2 * kRuns * kN;
     dot_planes<2>(columns, kN, t.weights, t.n_rows, kBlockTokens, t.dots, kGroupDims);
     if (refined) dot_value_refinement(layout, t, block, d0);
@@ -217,12 +228,6 @@ inline void block_values(const BlockLayout& layout, const Tile& t, const uint8_t
       }
     }
   }
-}
-
-// A part of the block that comes next: blocks lie apart, and no processor foresees where.
-inline void prefetch(const uint8_t* next, uint32_t bytes, uint32_t part, uint32_t n_parts) {
-  const uint32_t lines = ceil_div(bytes, 64), end = lines * (part + 1) / n_parts;
-  for (uint32_t i = lines * part / n_parts; i < end; ++i) __builtin_prefetch(next + i * 64);
 }
 
 // next: the block that will come next, or null.
@@ -244,7 +249,7 @@ inline void attend_block(const AttendWork& work, const Tile& t, const BlockSpan&
   if (edge) slot_offsets(layout, span.bytes, offset);
   constexpr uint32_t kGroups = kBlockTokens / kGroupSlots;
   for (uint32_t g = 0; g < kGroups; ++g) {
-    if (next) prefetch(next, layout.bytes, g, kGroups);
+    prefetch(next, layout.bytes, g, 2 * kGroups);
     key_columns(layout, span.bytes, g, t.columns);
     dot_planes<2>(t.columns, layout.key_pad / 8, t.operands, t.n_rows, layout.key_pad, t.dots + g * kGroupSlots,
                   kBlockTokens);
@@ -263,7 +268,7 @@ inline void attend_block(const AttendWork& work, const Tile& t, const BlockSpan&
     if (sees[r]) block_softmax(layout, t, r);
   for (uint32_t r = 0; r < t.n_rows; ++r)
     if (sees[r]) encode_weights(layout, t, r);
-  block_values(layout, t, span.bytes, sees);
+  block_values(layout, t, span.bytes, sees, next);
 }
 
 }  // namespace oscar::OSCAR_ISA

@@ -5,8 +5,8 @@
   bench/cpu.py prefill [--context 8192] ...
 
 One program for each row of the table is started, fills its cache, and compares its output with double precision. Then
-they take turns: one call of each, again and again, so that what else the machine does hits all of them alike. Times are
-medians. Wants build/release (cmake --preset release) and, for the rivals, bench/cpu_rivals/prepare; a rival that is not
+they take turns: a short burst of calls of each, again and again, so that what else the machine does hits all of them
+alike. Times are medians. Wants build/release (cmake --preset release) and, for the rivals, bench/cpu_rivals/prepare; a rival that is not
 built is left out, and the table says so.
 """
 import argparse
@@ -24,6 +24,9 @@ RIVALS = {"llama": ("f16", "q8_0", "q4_0"), "ik": ("f16", "q8_KV", "q4_0")}
 NAMES = {"llama": "llama.cpp", "ik": "ik_llama.cpp"}
 N_NEW = {"decode": 1, "prefill": 512}
 PAUSE = 0.01  # seconds: the threads of a call that has ended may spin for a while
+# Short calls come in bursts, of which the first does not count: threads that have slept take long to wake, in every
+# program, and layers of a model follow one another.
+BURST_CALLS, BURST_MS = 6, 60.0
 
 
 class Row:
@@ -45,8 +48,14 @@ class Row:
     def call(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        time.sleep(PAUSE)
         return float(self.answer())
+
+    def turn(self):
+        burst = []
+        while len(burst) < BURST_CALLS and sum(burst) < BURST_MS:
+            burst.append(self.call())
+        time.sleep(PAUSE)
+        return statistics.median(burst[1:] or burst)
 
     def close(self):
         self.process.stdin.close()
@@ -76,7 +85,7 @@ def measure(kind, shape, context, threads, backends, rounds):
     rows = list(rows_of(kind, shape, context, threads, backends))
     for done in range(rounds + 1):
         for row in rows:
-            row.times.append(row.call())
+            row.times.append(row.turn())
         if done == 0:
             for row in rows:
                 row.times.clear()  # the first call of each warms up
@@ -132,7 +141,7 @@ def main():
     for shape in args.shape:
         for context in contexts:
             results += measure(args.kind, shape, context, args.threads, args.backend, args.rounds)
-    text = (f"{about['date']}, commit {commit}. {about['machine']}. Medians of {args.rounds} calls of each, in turns. "
+    text = (f"{about['date']}, commit {commit}. {about['machine']}. Medians of {args.rounds} turns of each. "
             f"Rivals: {', '.join(versions) or 'none built'}.\n\n{table(results)}")
     print(text)
     if args.markdown:

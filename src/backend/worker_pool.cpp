@@ -13,9 +13,9 @@ namespace oscar {
 
 namespace {
 
-// Layers follow one another within microseconds, and a thread that sleeps takes longer than that to wake: look around
-// for about 20 us before sleeping.
-constexpr int kSpins = 500;
+// Layers follow one another within microseconds, and a thread that sleeps takes 50 us and more to wake: look around for
+// about 100 us before sleeping.
+constexpr int kSpins = 6000;
 
 void pause() {
 #if defined(__x86_64__)

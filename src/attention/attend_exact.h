@@ -85,6 +85,7 @@ inline void exact_logits(const AttendWork& work, const Tile& t, uint32_t r, cons
   }
   const float scale = work.softcap > 0.0f ? work.scale : work.scale * kLog2e;
   for (uint32_t row = 0; row < kRowsAtOnce; ++row) {
+    for (uint32_t i = round_up(n, 4); i < kChunkTokens; ++i) p[row][i] = 0.0f;
     for (uint32_t i = 0; i < n; i += kLanes) {
       F32 x = load(p[row] + i) * scale;
       if (work.softcap > 0.0f) x = softcap_lanes(x, work.softcap) * kLog2e;

@@ -11,7 +11,8 @@ inline F32 exp2_lanes(F32 x) {
   constexpr float kMagic = 12582912.0f;
   const F32 shifted = x + kMagic;
   const F32 f = x - (shifted - kMagic);
-  const I32 n = reinterpret_cast<I32>(shifted) - 0x4b400000;
+  typedef uint32_t U32 __attribute__((vector_size(kVectorBytes)));  // far below the range it wraps around
+  const U32 n = reinterpret_cast<U32>(shifted) - 0x4b400000u;
   F32 y = splat(1.526162723784697e-4f);
   y = multiply_add(y, f, splat(1.3398938129419655e-3f));
   y = multiply_add(y, f, splat(9.618710668598906e-3f));
@@ -19,8 +20,7 @@ inline F32 exp2_lanes(F32 x) {
   y = multiply_add(y, f, splat(2.4022646240717302e-1f));
   y = multiply_add(y, f, splat(6.931472043764231e-1f));
   y = multiply_add(y, f, splat(1.0f));
-  typedef uint32_t U32 __attribute__((vector_size(kVectorBytes)));
-  const F32 power = reinterpret_cast<F32>((reinterpret_cast<U32>(n) + 127u) << 23);  // a multiplication keeps NaN
+  const F32 power = reinterpret_cast<F32>((n + 127u) << 23);  // a multiplication keeps NaN
   return x < -126.0f ? F32{} : y * power;
 }
 

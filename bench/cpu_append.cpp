@@ -4,7 +4,6 @@
 //
 // 256 steps of one token at a context of 32K: every 128th packs a block of all KV heads. `share`: all but the attention,
 // relative to the attention. The shaped writer has a dense metric here, as after calibration.
-
 #include "cpu_layers.h"
 
 int main() {

@@ -3,8 +3,7 @@
 //   cpu_decode [quick]
 //       one JSON object a line for two shapes, several contexts, 1 and 2 threads; exit status 1 where a result was wrong
 //   cpu_decode serve N_Q_HEADS N_KV_HEADS DIM CONTEXT N_THREADS
-//       for bench/cpu.py, which takes turns between programs: after a line of JSON about the setting, the milliseconds of
-//       one layer for every line that it reads
+//       one setting for bench/cpu.py (cpu_layers.h)
 //
 // OSCAR_BACKEND chooses the instruction set. Before anything is timed, output is compared with that of the
 // double-precision reference on a short context. Steps have one new token, for each of several layers, together larger
@@ -18,31 +17,6 @@
 namespace {
 
 uint32_t layers_for(uint32_t context) { return std::max(2u, 262144u / context); }
-
-int serve(char** argv) {
-  CpuSetting s;
-  s.n_q_heads = static_cast<uint32_t>(std::atoi(argv[0]));
-  s.n_kv_heads = static_cast<uint32_t>(std::atoi(argv[1]));
-  s.dim = static_cast<uint32_t>(std::atoi(argv[2]));
-  s.context = static_cast<uint32_t>(std::atoi(argv[3]));
-  s.n_threads = static_cast<uint32_t>(std::atoi(argv[4]));
-  s.n_layers = layers_for(s.context);
-  const double error = error_of(s, 1);
-  if (!(error < kMaxError)) return 1;
-  CpuLayers layers(s);
-  std::vector<double> left = layers.attend_ms(1);  // touches all of it once
-  left.clear();
-  std::printf("{\"bytes\": %.0f, \"bits_per_element\": %.3f, \"error\": %.2e, \"backend\": \"%s\"}\n",
-              layers.bytes_per_layer(), layers.stats().bits_per_element, error, selected_backend().c_str());
-  std::fflush(stdout);
-  for (char line[64]; std::fgets(line, sizeof line, stdin);) {
-    if (left.empty()) left = layers.attend_ms(1);
-    std::printf("%.4f\n", left.back());
-    std::fflush(stdout);
-    left.pop_back();
-  }
-  return 0;
-}
 
 void measure(const CpuSetting& s, double rate) {
   CpuLayers layers(s);
@@ -65,7 +39,11 @@ void measure(const CpuSetting& s, double rate) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 7 && std::strcmp(argv[1], "serve") == 0) return serve(argv + 2);
+  if (argc == 7 && std::strcmp(argv[1], "serve") == 0) {
+    CpuSetting s = setting_of(argv + 2);
+    s.n_layers = layers_for(s.context);
+    return serve(s, 1, "");
+  }
   const bool quick = argc > 1 && std::strcmp(argv[1], "quick") == 0;
   const double rate[2] = {read_rate(1), read_rate(2)};
   for (const auto& [n_q_heads, n_kv_heads, dim] : {std::array{32u, 8u, 128u}, std::array{9u, 3u, 64u}}) {

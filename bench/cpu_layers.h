@@ -190,6 +190,39 @@ inline double error_of(CpuSetting s, uint32_t n) {
 }
 inline constexpr double kMaxError = 8e-3;  // outputs are BF16: 2^-8, and the largest of many
 
+// N_Q_HEADS N_KV_HEADS DIM CONTEXT N_THREADS
+inline CpuSetting setting_of(char** words) {
+  const auto number = [words](int i) { return static_cast<uint32_t>(std::atoi(words[i])); };
+  CpuSetting s;
+  s.n_q_heads = number(0);
+  s.n_kv_heads = number(1);
+  s.dim = number(2);
+  s.context = number(3);
+  s.n_threads = number(4);
+  return s;
+}
+
+// For bench/cpu.py, which takes turns between programs: after a line of JSON about the setting, the milliseconds of one
+// layer's attention for n_new tokens for every line that it reads. `more`: fields of the JSON, or "".
+inline int serve(const CpuSetting& s, uint32_t n_new, const std::string& more) {
+  const double error = error_of(s, n_new);
+  if (!(error < kMaxError)) return 1;
+  CpuLayers layers(s);
+  layers.attend_ms(n_new);  // touches all of it once
+  std::printf("{\"bytes\": %.0f, \"bits_per_element\": %.3f, \"error\": %.2e, \"backend\": \"%s\"%s}\n",
+              layers.bytes_per_layer(), layers.stats().bits_per_element, error, selected_backend().c_str(),
+              more.c_str());
+  std::fflush(stdout);
+  std::vector<double> left;
+  for (char line[64]; std::fgets(line, sizeof line, stdin);) {
+    if (left.empty()) left = layers.attend_ms(n_new);
+    std::printf("%.4f\n", left.back());
+    std::fflush(stdout);
+    left.pop_back();
+  }
+  return 0;
+}
+
 // GB/s at which n threads together sum a gigabyte.
 inline double read_rate(uint32_t n_threads) {
   const size_t n = (uint64_t{1} << 30) / 8 / n_threads;

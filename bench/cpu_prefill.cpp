@@ -3,7 +3,7 @@
 //   cpu_prefill
 //       one JSON object a line; exit status 1 where a result was wrong
 //   cpu_prefill serve N_Q_HEADS N_KV_HEADS DIM CONTEXT N_THREADS
-//       for bench/cpu.py: after a line of JSON about the setting, the milliseconds of one layer for every line read
+//       one setting for bench/cpu.py (cpu_layers.h)
 //
 // The chunk attends to the prefix and to itself, and votes; it is not kept. GFLOP: 4 * head_dim for each pair of a query
 // row and a token that it sees.
@@ -20,30 +20,13 @@ double gflop(const CpuSetting& s) {
   return 4e-9 * s.dim * s.n_q_heads * pairs;
 }
 
-int serve(char** argv) {
-  CpuSetting s;
-  s.n_q_heads = static_cast<uint32_t>(std::atoi(argv[0]));
-  s.n_kv_heads = static_cast<uint32_t>(std::atoi(argv[1]));
-  s.dim = static_cast<uint32_t>(std::atoi(argv[2]));
-  s.context = static_cast<uint32_t>(std::atoi(argv[3]));
-  s.n_threads = static_cast<uint32_t>(std::atoi(argv[4]));
-  const double error = error_of(s, kChunk);
-  if (!(error < kMaxError)) return 1;
-  CpuLayers layers(s);
-  std::printf("{\"bytes\": %.0f, \"bits_per_element\": %.3f, \"error\": %.2e, \"backend\": \"%s\", \"gflop\": %.2f}\n",
-              layers.bytes_per_layer(), layers.stats().bits_per_element, error, selected_backend().c_str(), gflop(s));
-  std::fflush(stdout);
-  for (char line[64]; std::fgets(line, sizeof line, stdin);) {
-    std::printf("%.4f\n", layers.attend_ms(kChunk)[0]);
-    std::fflush(stdout);
-  }
-  return 0;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 7 && std::strcmp(argv[1], "serve") == 0) return serve(argv + 2);
+  if (argc == 7 && std::strcmp(argv[1], "serve") == 0) {
+    const CpuSetting given = setting_of(argv + 2);
+    return serve(given, kChunk, ", \"gflop\": " + std::to_string(gflop(given)));
+  }
   CpuSetting s;
   const double error = error_of(s, kChunk);
   std::printf("{\"bench\": \"cpu_prefill\", \"heads\": \"32/8\", \"difference_from_reference\": %.2e}\n", error);

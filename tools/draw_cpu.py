@@ -7,11 +7,9 @@ and so is docs/img/cpu_decode.svg.
   draw_cpu.py             fails where one of the two has drifted
   draw_cpu.py --update    writes them
 """
-import json
 import re
-import sys
 
-from draw_results import BLUE, ORANGE, README, ROOT, bar, label, wrap
+from draw_results import BLUE, ORANGE, ROOT, bar, keep, label, wrap
 
 PICTURE = ROOT / "docs" / "img" / "cpu_decode.svg"
 FIGURES = re.compile(r"(<!-- cpu: (\S+) -->\n)(.*?)(<!-- end cpu -->\n)", re.S)
@@ -58,21 +56,5 @@ def text(result):
     return "\n".join([*wrap(made), "", f"![the figures above, drawn]({PICTURE.relative_to(ROOT)})", ""])
 
 
-def main():
-    readme = README.read_text(encoding="utf-8")
-    found = FIGURES.findall(readme)
-    if len(found) != 1:
-        sys.exit(f"README.md has {len(found)} places for CPU figures, wanted 1: '<!-- cpu: FILE -->' .. '<!-- end cpu -->'")
-    result = json.loads((ROOT / found[0][1]).read_text(encoding="utf-8"))
-    wanted, drawing = FIGURES.sub(lambda m: m[1] + "\n" + text(result) + "\n" + m[4], readme), picture(result)
-    if "--update" in sys.argv[1:]:
-        README.write_text(wanted, encoding="utf-8")
-        PICTURE.write_text(drawing, encoding="utf-8")
-    elif readme != wanted or not PICTURE.exists() or PICTURE.read_text(encoding="utf-8") != drawing:
-        sys.exit(f"README.md or {PICTURE.relative_to(ROOT)} is not what {found[0][1]} says; tools/draw_cpu.py --update "
-                 "writes them")
-    print(f"README.md and {PICTURE.relative_to(ROOT)} say what {found[0][1]} says")
-
-
 if __name__ == "__main__":
-    main()
+    keep(FIGURES, PICTURE, text, picture)

@@ -135,24 +135,26 @@ def picture(result):
         *parts, "</svg>", ""])
 
 
-def main():
+# ---- keeping both ----
+
+def keep(figures, picture_at, text_of, picture_of):
+    """Compares README.md, between the marks that `figures` finds, and a picture with the result that the marks name; with
+    --update, writes them."""
+    script, shown = pathlib.Path(sys.argv[0]).name, picture_at.relative_to(ROOT)
     text = README.read_text(encoding="utf-8")
-    found = FIGURES.findall(text)
+    found = figures.findall(text)
     if len(found) != 1:
-        sys.exit(f"README.md has {len(found)} places for figures, wanted 1: '<!-- figures: FILE -->' .. "
-                 "'<!-- end figures -->'")
+        sys.exit(f"README.md has {len(found)} places for the figures of {script}, wanted 1: the marks that its first lines name")
     result = json.loads((ROOT / found[0][1]).read_text(encoding="utf-8"))
-    wanted = FIGURES.sub(lambda m: m[1] + "\n" + table(result) + "\n" + m[4], text)
-    drawing = picture(result)
+    wanted, drawing = figures.sub(lambda m: m[1] + "\n" + text_of(result) + "\n" + m[4], text), picture_of(result)
     if "--update" in sys.argv[1:]:
-        PICTURE.parent.mkdir(exist_ok=True)
+        picture_at.parent.mkdir(exist_ok=True)
         README.write_text(wanted, encoding="utf-8")
-        PICTURE.write_text(drawing, encoding="utf-8")
-    elif text != wanted or not PICTURE.exists() or PICTURE.read_text(encoding="utf-8") != drawing:
-        sys.exit(f"README.md or {PICTURE.relative_to(ROOT)} is not what {found[0][1]} says; tools/draw_results.py "
-                 "--update writes them")
-    print(f"README.md and {PICTURE.relative_to(ROOT)} say what {found[0][1]} says")
+        picture_at.write_text(drawing, encoding="utf-8")
+    elif text != wanted or not picture_at.exists() or picture_at.read_text(encoding="utf-8") != drawing:
+        sys.exit(f"README.md or {shown} is not what {found[0][1]} says; tools/{script} --update writes them")
+    print(f"README.md and {shown} say what {found[0][1]} says")
 
 
 if __name__ == "__main__":
-    main()
+    keep(FIGURES, PICTURE, table, picture)

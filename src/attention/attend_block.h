@@ -117,9 +117,8 @@ inline void block_logits(const AttendWork& work, const Tile& t, uint32_t r, floa
     store(logits + s, x);
     top = larger(x, top);
   }
-  t.block_largest[r] = largest_lane(top);
+  t.block_largest[r] = offset ? kMinusInfinity : largest_lane(top);
   if (!offset) return;
-  t.block_largest[r] = kMinusInfinity;
   for (uint32_t s = 0; s < kBlockTokens; ++s) {
     if (offset[s] < first || offset[s] >= last) logits[s] = kMinusInfinity;
     if (logits[s] > t.block_largest[r]) t.block_largest[r] = logits[s];

@@ -8,11 +8,10 @@
 //
 // Cost of decoding (head_dim 128, group G, per block of 128 tokens): 8.9 KB are read once; a row takes 64 K products of
 // bytes (two bytes a query element): 1,024 vpdpbusd of 64 bytes, one a cycle of Zen 4, or 2,048 vpmaddubsw of 32. For
-// G = 4 that is 1.1 us of the 2.0 that a block takes out of the L2 cache (AVX-512, one core at 3.6 GHz); the rest is the
-// softmax .3, columns .2, refinement .2, scales and means .2. 64 K tokens of 8 KV heads (36 MB) take 10 ms: arithmetic,
-// not memory, is the limit, if the next block is asked for in time (prefetch in attend_block.h: 2.3 us a block out of
-// memory, 3.2 without).
-// Exact tokens cost three times as much as packed ones: 2 * head_dim multiply-adds a row and token in FP32.
+// G = 4 and 64 K tokens of 8 KV heads (36 MB) that is 4.7 ms of one core at 3.6 GHz; bench/cpu.py saw 10 to 12
+// (bench/results). The rest is softmax, columns, refinement, and what memory makes a core wait although the next block
+// is asked for in time: arithmetic, not the rate of memory, is the limit.
+// Exact tokens take 2 * head_dim multiply-adds a row and token in FP32.
 #include "attention/attend_block.h"
 #include "attention/attend_exact.h"
 #include "backend/isa.h"
@@ -44,13 +43,11 @@ void begin_tile(const AttendWork& work, Tile& t) {
   for (uint32_t i = 0; i < t.n_rows * 2 * kBlockTokens; ++i) t.weights[i] = t.fine_weights[i] = 0;
 }
 
-uint64_t split_of(const BlockSpan& block) { return block.start / kSplitTokens; }
-
 // t.split: the partial softmax of the blocks of the split that begins with block b. Returns the first block after it.
 uint32_t attend_split(const AttendWork& work, const Tile& t, uint32_t b) {
-  const uint64_t split = split_of(work.blocks[b]);
+  const uint64_t split = split_of(work.blocks[b].start);
   clear_partial(t, t.split);
-  for (; b < work.n_blocks && split_of(work.blocks[b]) == split; ++b)
+  for (; b < work.n_blocks && split_of(work.blocks[b].start) == split; ++b)
     attend_block(work, t, work.blocks[b], b + 1 < work.n_blocks ? work.blocks[b + 1].bytes : nullptr);
   return b;
 }
@@ -61,8 +58,8 @@ void add_splits(const AttendWork& work, const Tile& t) {
   const float* known = work.partials;
   for (uint32_t b = 0; b < work.n_blocks;) {
     if (known) {
-      const uint64_t split = split_of(work.blocks[b]);
-      while (b < work.n_blocks && split_of(work.blocks[b]) == split) ++b;
+      const uint64_t split = split_of(work.blocks[b].start);
+      while (b < work.n_blocks && split_of(work.blocks[b].start) == split) ++b;
       add_partial(t, partial_at(const_cast<float*>(known)), t.blocks);
       known += partial_floats(t.value_pad);
     } else {

@@ -148,6 +148,14 @@ inline void for_each_token(const Tile& t, uint32_t from, F f) {
   }
 }
 
+// Calls f<4>, f<2> and f<1> with the first of so many rows, until all rows [r, last) are done.
+template <typename F>
+inline void by_fours(uint32_t r, uint32_t last, F f) {
+  for (; r + 4 <= last; r += 4) f.template operator()<4>(r);
+  if (r + 2 <= last) f.template operator()<2>(r), r += 2;
+  if (r < last) f.template operator()<1>(r);
+}
+
 inline void attend_exact(const AttendWork& work, const Tile& t) {
   const uint64_t end = t.row[t.n_rows - 1].position + 1;  // the causal upper part is never read
   ChunkReader chunk(work, window_begin(work, t.row[0].position), end);
@@ -156,11 +164,10 @@ inline void attend_exact(const AttendWork& work, const Tile& t) {
     widen_rows(chunk.value, chunk.n, work.value_dim, t.value_pad, t.chunk_values);
     for_each_token(t, 0, [&](uint32_t r, uint32_t n_rows) {
       uint8_t index[kChunkTokens];
-      const uint32_t n = visible_tokens(work, chunk, t.row[r], index), last = r + n_rows;
+      const uint32_t n = visible_tokens(work, chunk, t.row[r], index);
       if (n == 0) return;
-      for (; r + 4 <= last; r += 4) attend_chunk<4>(work, t, r, index, n);
-      if (r + 2 <= last) attend_chunk<2>(work, t, r, index, n), r += 2;
-      if (r < last) attend_chunk<1>(work, t, r, index, n);
+      by_fours(r, r + n_rows,
+               [&]<uint32_t kRowsAtOnce>(uint32_t row) { attend_chunk<kRowsAtOnce>(work, t, row, index, n); });
     });
   }
 }
@@ -195,12 +202,11 @@ inline void cast_votes(const AttendWork& work, const Tile& t, const float* base2
     for_each_token(t, from, [&](uint32_t r, uint32_t n_rows) {
       uint8_t index[kChunkTokens];
       uint32_t n = visible_tokens(work, chunk, t.row[r], index);
-      const uint32_t last = r + n_rows;
       if (n > 0 && chunk.position[index[n - 1]] == t.row[r].position) --n;
       if (n == 0) return;
-      for (; r + 4 <= last; r += 4) vote_chunk<4>(work, t, chunk, r, index, n, base2_lse);
-      if (r + 2 <= last) vote_chunk<2>(work, t, chunk, r, index, n, base2_lse), r += 2;
-      if (r < last) vote_chunk<1>(work, t, chunk, r, index, n, base2_lse);
+      by_fours(r, r + n_rows, [&]<uint32_t kRowsAtOnce>(uint32_t row) {
+        vote_chunk<kRowsAtOnce>(work, t, chunk, row, index, n, base2_lse);
+      });
     });
   }
 }

@@ -12,9 +12,10 @@ inline constexpr uint32_t kTileRows = 32;
 // Sums over blocks are cut where their tokens' positions pass a multiple of this: each split has a partial softmax of
 // its own, and these are added in order, no matter who computed them.
 inline constexpr uint64_t kSplitTokens = 4096;
+OSCAR_HD constexpr uint64_t split_of(uint64_t block_start) { return block_start / kSplitTokens; }
 
 // Floats of the partial softmax of a tile: largest[kTileRows], sum[kTileRows], out[kTileRows][value_pad].
-constexpr uint64_t partial_floats(uint32_t value_pad) { return kTileRows * (uint64_t{2} + value_pad); }
+OSCAR_HD constexpr uint64_t partial_floats(uint32_t value_pad) { return kTileRows * (uint64_t{2} + value_pad); }
 
 // A block of a sequence as one KV head sees it. Valid tokens are the offsets [first, last); the token at offset i has
 // position start + i.

@@ -10,7 +10,7 @@ namespace oscar {
 // they come first, being the longest tasks.
 void HostEngine::list_ranges(const StepView& step, const AttendRequest& r, bool votes) {
   ranges_.clear();
-  const uint32_t tile_tokens = kTileRows / (plan_.layers[r.layer].n_q_heads / class_of(r.layer).n_kv_heads);
+  const uint32_t most = tile_tokens(r.layer);
   auto n_voters = [&](const StepEntry& e) { return votes ? std::min(e.n_sure(), kMaxVoters) + e.n_draft : 0; };
   for (uint32_t i = 0; i < step.entries.size(); ++i) {
     const StepEntry& e = step.entries[i];
@@ -21,8 +21,8 @@ void HostEngine::list_ranges(const StepView& step, const AttendRequest& r, bool 
     const StepEntry& e = step.entries[i];
     if (e.slot == kPaddingSlot) continue;
     const uint32_t end = e.n_new - n_voters(e);
-    for (uint32_t first = 0; first < end; first += tile_tokens)
-      ranges_.push_back({i, first, std::min(tile_tokens, end - first), false, 0});
+    for (uint32_t first = 0; first < end; first += most)
+      ranges_.push_back({i, first, std::min(most, end - first), false, 0});
   }
 }
 
@@ -127,7 +127,7 @@ void HostEngine::attend_range(const StepView& step, const AttendRequest& r, uint
     for (uint32_t g = 0; g < work.group; ++g) load_row(r.sink_logits, 0, head * work.group + g, 1, &worker.sinks[g]);
 
   const uint64_t end_row = uint64_t{range.first + range.n} * work.group;
-  const uint32_t tile_rows = kTileRows / work.group * work.group;
+  const uint32_t tile_rows = tile_tokens(r.layer) * work.group;
   for (work.first_row = uint64_t{range.first} * work.group; work.first_row < end_row; work.first_row += tile_rows) {
     work.n_tile_rows = static_cast<uint32_t>(std::min<uint64_t>(tile_rows, end_row - work.first_row));
     load_tile(p, r, head, work, worker);

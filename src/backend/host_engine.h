@@ -96,6 +96,10 @@ class HostEngine final : public Engine {
   };
 
   const LayerClass& class_of(uint32_t layer) const { return plan_.classes[plan_.layers[layer].layer_class]; }
+  // New tokens whose rows fill a tile.
+  uint32_t tile_tokens(uint32_t layer) const {
+    return kTileRows / (plan_.layers[layer].n_q_heads / class_of(layer).n_kv_heads);
+  }
   Part part_of(const StepView& step, const StepEntry& e, uint32_t layer) const;
   RowPointers row_at(const LayerClass& c, Unit page, uint32_t head_index, uint64_t token) const;
   RowPointers scratch_row(const StepView& step, const Part& p, uint32_t head, uint64_t row);

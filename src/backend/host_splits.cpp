@@ -9,8 +9,6 @@ namespace oscar {
 
 namespace {
 
-uint64_t split_of(uint64_t start) { return start / kSplitTokens; }
-
 uint32_t count_splits(const SequenceView& s) {
   uint32_t n = 0;
   uint64_t last = ~uint64_t{0};
@@ -40,10 +38,9 @@ std::span<const BlockSpan> blocks_of_splits(std::span<const BlockSpan> blocks, u
 
 // Which ranges are computed beforehand: those of one tile. Returns how many splits make a task.
 uint32_t HostEngine::plan_splits(const StepView& step, uint32_t layer, uint32_t n_heads) {
-  const uint32_t tile_tokens = kTileRows / (plan_.layers[layer].n_q_heads / n_heads);
   uint64_t total = 0;
   for (AttendRange& range : ranges_) {
-    if (range.n > tile_tokens) continue;
+    if (range.n > tile_tokens(layer)) continue;
     range.n_splits = count_splits(part_of(step, step.entries[range.entry], layer).sequence);
     total += uint64_t{range.n_splits} * n_heads;
   }

@@ -3,7 +3,7 @@
 //
 //   gpu_layer [quick]      one JSON object a line, on stdout; exit status 1 where a result was wrong
 //
-// First the device's output is compared with the CPU's on a short context. Then CUDA graphs run the layers of a cache one
+// First the device's output is compared with the CPU's on a short context; steps are of one new token a sequence and of 16. Then CUDA graphs run the layers of a cache one
 // after the other; together they are larger than 270 MB, so that every launch finds a cold L2. Median over replays.
 //   attend_us   oscar_attend alone      layer_us   oscar_layer: append, attention, votes
 //   begin_us    host time of oscar_step_begin and oscar_step_end, the device idle
@@ -26,7 +26,10 @@ namespace {
 
 struct Setting {
   uint32_t context, batch, n_layers;
+  uint32_t n_new = 1;  // tokens of each sequence in the step
+  bool batch_invariant = false;
   uint32_t n_q_heads = 32, n_kv_heads = 8, dim = 128;
+  uint32_t n_rows() const { return batch * n_new; }
 };
 
 constexpr uint32_t kFeed = 2048;  // tokens of a step that fills the cache
@@ -62,9 +65,9 @@ class Run {
  public:
   Run(const Setting& s, bool on_device)
       : s_(s), on_device_(on_device), feed_k_(on_device, kFeed, s.n_kv_heads, s.dim, 1),
-        feed_v_(on_device, kFeed, s.n_kv_heads, s.dim, 2), q(on_device, s.batch, s.n_q_heads, s.dim, 3),
-        k(on_device, s.batch, s.n_kv_heads, s.dim, 4), v(on_device, s.batch, s.n_kv_heads, s.dim, 5),
-        out(on_device, s.batch, s.n_q_heads, s.dim, 6) {
+        feed_v_(on_device, kFeed, s.n_kv_heads, s.dim, 2), q(on_device, s.n_rows(), s.n_q_heads, s.dim, 3),
+        k(on_device, s.n_rows(), s.n_kv_heads, s.dim, 4), v(on_device, s.n_rows(), s.n_kv_heads, s.dim, 5),
+        out(on_device, s.n_rows(), s.n_q_heads, s.dim, 6) {
     oscar_cache_config c;
     OK(oscar_cache_config_init(&c, sizeof c, "2bit"));
     c.n_layers = s.n_layers;
@@ -75,12 +78,13 @@ class Run {
     c.n_recent = 256;
     c.max_sequences = s.batch;
     c.max_step_tokens = kFeed;
-    c.max_tokens = s.context + 4096;
+    c.max_tokens = s.context + 8192;
+    c.batch_invariant = s.batch_invariant;
     c.device_type = on_device ? OSCAR_DEVICE_CUDA : OSCAR_DEVICE_CPU;
     c.capacity_bytes = uint64_t{1} << 37;
     oscar_cache_report report{};
     report.struct_size = sizeof report;
-    OK(oscar_cache_check(&c, s.context + 2048, &report));
+    OK(oscar_cache_check(&c, s.context + 8192, &report));
     require(report.served, report.reason);
     c.capacity_bytes = report.bytes_sequences * (s.batch + 1) + (uint64_t{64} << 20);
     bits = report.bits_per_element;
@@ -100,7 +104,7 @@ class Run {
 
   oscar_step begin(bool is_replay) {
     entries_.clear();
-    for (oscar_seq seq : seqs) entries_.push_back({seq, 1, 0});
+    for (oscar_seq seq : seqs) entries_.push_back({seq, s_.n_new, 0});
     return begin(is_replay, entries_);
   }
   void layer(oscar_step step, uint32_t index) {
@@ -164,9 +168,6 @@ class Run {
 
 // Worst row of |device - CPU| / |CPU| for one decode step over 3,000 tokens.
 double difference_from_cpu(Setting s) {
-  s.context = 3000;
-  s.batch = 2;
-  s.n_layers = 1;
   std::vector<std::vector<uint16_t>> results;
   for (const bool on_device : {false, true}) {
     Run run(s, on_device);
@@ -241,7 +242,7 @@ void measure(Setting s) {
   OK(oscar_step_end(run.cache, step));
 
   std::vector<double> begin_us, step_us;
-  for (int i = 0; i < 300; ++i) {
+  for (uint32_t i = 0; i < 300 && i * s.n_new < 4096; ++i) {
     CUDA(cudaStreamSynchronize(run.stream));
     const double t0 = now_us();
     step = run.begin(true);
@@ -258,10 +259,11 @@ void measure(Setting s) {
   const double bytes = s.batch * uint64_t{s.context} * s.n_kv_heads * s.dim * 2 * run.bits / 8;
   std::printf(
       "{\"bench\": \"gpu_layer\", \"profile\": \"2bit\", \"heads\": \"%u/%u\", \"head_dim\": %u, \"context\": %u, "
-      "\"batch\": %u, \"layers\": %u, \"bits_per_element\": %.3f, \"attend_us\": %.2f, \"attend_gb_per_s\": %.0f, "
+      "\"batch\": %u, \"new_tokens\": %u, \"batch_invariant\": %d, \"layers\": %u, \"bits_per_element\": %.3f, "
+      "\"attend_us\": %.2f, \"attend_gb_per_s\": %.0f, "
       "\"layer_us\": %.2f, \"begin_us\": %.1f, \"step_us\": %.2f}\n",
-      s.n_q_heads, s.n_kv_heads, s.dim, s.context, s.batch, s.n_layers, run.bits, attend_us, bytes / attend_us / 1e3,
-      layer_us, median(begin_us), median(step_us));
+      s.n_q_heads, s.n_kv_heads, s.dim, s.context, s.batch, s.n_new, s.batch_invariant, s.n_layers, run.bits, attend_us,
+      bytes / attend_us / 1e3, layer_us, median(begin_us), median(step_us));
   std::fflush(stdout);
 }
 
@@ -269,11 +271,19 @@ void measure(Setting s) {
 
 int main(int argc, char** argv) {
   const bool quick = argc > 1 && std::strcmp(argv[1], "quick") == 0;
-  const double difference = difference_from_cpu({});
-  std::printf("{\"bench\": \"gpu_layer\", \"difference_from_cpu\": %.2e}\n", difference);
-  if (!(difference < 8e-3)) return 1;  // outputs are BF16: 2^-8
+  for (const bool invariant : {false, true})
+    for (const uint32_t n_new : {1u, 16u}) {
+      const double difference = difference_from_cpu({3000, 2, 1, n_new, invariant});
+      std::printf(
+          "{\"bench\": \"gpu_layer\", \"new_tokens\": %u, \"batch_invariant\": %d, \"difference_from_cpu\": %.2e}\n",
+          n_new, invariant, difference);
+      if (!(difference < 8e-3)) return 1;  // outputs are BF16: 2^-8
+    }
   for (const uint32_t context : {4096u, 32768u, 102400u})
     for (const uint32_t batch : {1u, 4u, 16u})
       if (!quick || context == 102400) measure({context, batch, 0});
+  for (const uint32_t batch : {1u, 4u, 16u}) measure({102400, batch, 0, 1, true});
+  for (const uint32_t n_new : {1u, 4u, 8u, 16u}) measure({32768, 1, 0, n_new});
+  measure({32768, 1, 0, 16, true});
   return 0;
 }

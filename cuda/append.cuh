@@ -71,7 +71,7 @@ __device__ __forceinline__ void append_piece(const AppendLaunch& l, uint32_t pie
   uint32_t i = piece % row_pieces, token = 0, page = kNoPage, uses_scratch = 0;
   if (stores) {
     const PartWork& p = a.parts[a.n_parts == a.n_rows ? row : part_of_row(a.parts, a.n_parts, row)];
-    stores = !p.is_padding();
+    stores = p.stores();
     token = p.base + (row - p.row);
     uses_scratch = p.uses_scratch;
     if (stores && (token >= p.persist_from || token < c.n_sink)) page = c.pages[p.page_begin + token / kPageTokens];
@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kAppendThreads) append_kernel(const __grid_con
   const uint32_t index = blockIdx.x - l.n_copy_ctas, n_kv_heads = l.args.c.n_kv_heads;
   const PartWork& p = l.args.parts[index / n_kv_heads];
   wait_for_previous_kernels();
-  if (!p.is_padding()) clear_votes(l.args, p, index % n_kv_heads);
+  if (p.stores()) clear_votes(l.args, p, index % n_kv_heads);
 }
 
 // ---- accepted paths

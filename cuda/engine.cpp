@@ -37,6 +37,17 @@ uint64_t max_page_spans(const LayerClass& c, const EngineSizes& sizes, const Eng
   return std::min(all, (c.n_sink + sizes.undecided + plan.max_step_tokens) / kPageTokens + 6);
 }
 
+// Chunks of a batch-invariant step of one layer, at most: as many tokens as the decode kernel may be given, each in
+// segments as long as the longest sequence. 0 where steps are not batch-invariant.
+uint64_t max_chunks(const EnginePlan& plan, const LayerPlan& l, const EngineSizes& sizes) {
+  if (!plan.batch_invariant) return 0;
+  const LayerClass& c = plan.classes[l.layer_class];
+  const uint64_t n_tokens = std::min<uint64_t>(plan.max_step_tokens, uint64_t{kInvariantTokens} * plan.max_sequences),
+                 n_segments = n_tokens * invariant_segments(group_of(plan, l)) * c.n_kv_heads,
+                 n_items = (c.exact ? 0 : sizes.max_blocks) + max_page_spans(c, sizes, plan);
+  return chunk_limit(n_segments * n_items, n_segments);
+}
+
 void size_class(DeviceClass& d, const LayerClass& c, const EngineSizes& sizes, const EnginePlan& plan) {
   d.max_spans = (c.exact ? 0 : sizes.max_blocks) + max_page_spans(c, sizes, plan);
   d.page_lines = table_lines(sizes.max_pages, sizeof(uint32_t));
@@ -46,24 +57,31 @@ void size_class(DeviceClass& d, const LayerClass& c, const EngineSizes& sizes, c
 }  // namespace
 
 DeviceSizes::DeviceSizes(const EnginePlan& plan, int device)
-    : engine(plan), n_multiprocessors(cuda::n_multiprocessors(device)), max_entries(plan.max_step_tokens), max_ctas(0),
-      max_segments(0), max_q_heads(0) {
+    : engine(plan), n_multiprocessors(cuda::n_multiprocessors(device)), max_entries(plan.max_step_tokens),
+      max_sequences(0), max_ctas(0), max_segments(0), max_q_heads(0) {
   for (const LayerPlan& l : plan.layers) {
     const LayerClass& c = plan.classes[l.layer_class];
+    // A segment of many rows has more than one token; a batch-invariant one may have a part of a token's.
+    const uint32_t of_token = plan.batch_invariant ? invariant_segments(group_of(plan, l)) : 1;
+    max_sequences = std::max(max_sequences, max_entries * of_token);
     max_q_heads = std::max(max_q_heads, l.n_q_heads);
-    max_segments = std::max(max_segments, max_entries * c.n_kv_heads);
+    max_segments = std::max(max_segments, max_entries * of_token * c.n_kv_heads);
     mapped_floats = std::max<uint64_t>(mapped_floats, uint64_t{plan.max_step_tokens} * l.n_q_heads * c.key_dim);
     prefill_workspace = std::max(prefill_workspace, prefill_workspace_bytes({c.key_dim, c.value_dim, l.n_q_heads,
                                                                              c.n_kv_heads, plan.max_step_tokens},
                                                                             n_multiprocessors));
   }
-  for (const LayerClass& c : plan.classes)
-    for (uint32_t queries = 1; queries <= kMaxQueries; ++queries)
+  for (const LayerPlan& l : plan.layers) {
+    const LayerClass& c = plan.classes[l.layer_class];
+    const uint64_t n_chunks = max_chunks(plan, l, engine);
+    for (uint32_t queries = 1; queries <= (plan.batch_invariant ? kInvariantQueries : kMaxQueries); ++queries)
       for (const uint32_t segments : {1u, max_segments}) {
-        const AttendShape shape{block_shape(c), queries, segments};
+        const AttendShape shape{block_shape(c), queries, segments, plan.batch_invariant};
         max_ctas = std::max(max_ctas, attend_ctas(shape, n_multiprocessors));
-        attend_workspace = std::max(attend_workspace, attend_workspace_bytes(shape, n_multiprocessors, max_segments));
+        attend_workspace = std::max(attend_workspace,
+                                    attend_workspace_bytes(shape, n_multiprocessors, max_segments, n_chunks));
       }
+  }
   uint64_t heads = 0;
   n_lines = 0;
   for (const LayerClass& c : plan.classes) {
@@ -96,7 +114,7 @@ CudaEngine::CudaEngine(const EnginePlan& plan, const Calibration& calibration, c
   states_.reserve(plan_.max_open_steps);
   for (uint32_t i = 0; i < plan_.max_open_steps; ++i) {
     StepState& s = states_.emplace_back(memory);
-    s.shapes.resize(variants_.size());
+    s.choices.resize(variants_.size());
     s.chunk_packs.resize(classes_.size() + 1);
   }
   uint64_t max_spans = 0;
@@ -106,7 +124,7 @@ CudaEngine::CudaEngine(const EnginePlan& plan, const Calibration& calibration, c
   }
   spans_.reserve(max_spans);
   parts_.reserve(sizes_.max_entries);
-  sequences_.reserve(sizes_.max_entries);
+  sequences_.reserve(sizes_.max_sequences);
   starts_.resize(sizes_.max_ctas);
   segments_.resize(sizes_.max_segments);
   counts_.reserve(sizes_.max_counts);

@@ -62,10 +62,16 @@ struct StepArea {
   uint64_t first_line;  // in the tables: parts by class, then sequences and starts by variant
 };
 
+// Which kernels attend for the layers of a variant: decode, prefill, or in a batch-invariant step both.
+struct AttendChoice {
+  AttendShape decode;  // max_queries 0: nothing for the decode kernel
+  bool prefill;
+};
+
 // What the host remembers of an open step.
 struct StepState {
-  explicit StepState(std::pmr::memory_resource* memory) : shapes(memory), chunk_packs(memory) {}
-  std::pmr::vector<AttendShape> shapes;    // by variant; max_queries 0: not for the decode kernel
+  explicit StepState(std::pmr::memory_resource* memory) : choices(memory), chunk_packs(memory) {}
+  std::pmr::vector<AttendChoice> choices;  // by variant
   std::pmr::vector<uint32_t> chunk_packs;  // by class: its first chunk job; one more at the end
 };
 
@@ -75,7 +81,8 @@ struct DeviceSizes {
 
   EngineSizes engine;
   uint32_t n_multiprocessors;
-  uint32_t max_entries;  // of a step, padding included
+  uint32_t max_entries;    // of a step, padding included
+  uint32_t max_sequences;  // of the decode kernel's tables: entries, or parts of them
   uint32_t max_ctas, max_segments;
   uint32_t max_q_heads;
   uint64_t attend_workspace = 0, prefill_workspace = 0, mapped_floats = 0;
@@ -83,7 +90,7 @@ struct DeviceSizes {
   uint64_t step_lines, n_lines;
 
   // Lines of the decode kernel's tables of a variant: sequences, then starts, then segments.
-  uint64_t starts_line() const { return table_lines(max_entries, sizeof(SequenceWork)); }
+  uint64_t starts_line() const { return table_lines(max_sequences, sizeof(SequenceWork)); }
   uint64_t segments_line() const { return starts_line() + table_lines(max_ctas, sizeof(CtaStart)); }
   uint64_t variant_lines() const { return segments_line() + table_lines(max_segments, sizeof(SegmentCtas)); }
 };
@@ -136,6 +143,9 @@ class CudaEngine final : public Engine {
   void write_pages(const StepView& step, uint32_t layer_class, uint64_t first_line, const SequenceView& s,
                    uint64_t end);
   void write_parts(const StepView& step, uint32_t layer_class);
+  bool is_decoded(const PartWork& part, uint32_t layer_class) const;
+  uint32_t add_sequences(uint32_t group, bool seeing);
+  bool plan(const StepView& step, uint32_t variant, const AttendShape& shape);
   void write_plan(const StepView& step, uint32_t variant);
   void write(const StepView& step, uint64_t line, const void* data, uint64_t bytes);
   const PartWork* parts_of(uint32_t step_slot, uint32_t layer_class) const;

@@ -59,7 +59,6 @@ void cuda_check_plan(const EnginePlan& plan, int32_t device) {
                   "KV heads in steps of %u tokens",
                   i, c.key_dim, c.value_dim, l.n_q_heads, c.n_kv_heads, plan.max_step_tokens);
   }
-  if (plan.batch_invariant) throw Error(Status::kUnsupported, "batch_invariant is not served on CUDA devices yet");
 }
 
 uint64_t cuda_engine_bytes(const EnginePlan& plan, const Calibration& calibration, const Backend& host,

@@ -89,6 +89,12 @@ void CudaEngine::write_sequence(const StepView& step, uint32_t layer_class, cons
   part.vote_offset = u32(p.vote_offset);
 }
 
+// In a batch-invariant step: what the part itself is decides, never what stands beside it.
+bool CudaEngine::is_decoded(const PartWork& part, uint32_t layer_class) const {
+  return plan_.batch_invariant && !part.uses_scratch && part.n_new <= kInvariantTokens &&
+         attend_serves({block_shape(plan_.classes[layer_class]), kInvariantQueries, 1, true});
+}
+
 void CudaEngine::write_parts(const StepView& step, uint32_t layer_class) {
   parts_.clear();
   for (const StepEntry& e : step.entries) {
@@ -96,48 +102,70 @@ void CudaEngine::write_parts(const StepView& step, uint32_t layer_class) {
     part.row = e.row;
     part.n_new = e.n_new;
     part.n_draft = e.n_draft;
+    part.is_query_only = e.query_only;
     part.base = kPaddingBase;
     if (e.slot != kPaddingSlot) write_sequence(step, layer_class, e, part);
+    part.is_decoded = is_decoded(part, layer_class);
     parts_.push_back(part);
   }
   write(step, part_line(step.slot, layer_class), parts_.data(), parts_.size() * sizeof(PartWork));
 }
 
-// Which blocks and pages each CTA of the decode kernel takes; parts_ are those of the class. Steps that it does not
-// serve (many queries, or a shape that was not built) are left to the prefill kernel.
+// The decode kernel's segments of the parts that it serves: of those that see something, or of the others, which come
+// last. Returns the most rows that one of them has.
+uint32_t CudaEngine::add_sequences(uint32_t group, bool seeing) {
+  const uint32_t most = plan_.batch_invariant ? kInvariantQueries : kMaxQueries;
+  uint32_t max_queries = 0;
+  for (const PartWork& p : parts_) {
+    if (p.sees_nothing() == seeing || (plan_.batch_invariant && !p.is_decoded)) continue;
+    const uint32_t n_rows = p.n_new * group;
+    for (uint32_t row = 0; row < n_rows; row += most)
+      sequences_.push_back({0, p.span_begin, p.n_blocks, p.n_pages, p.row, p.base, row, std::min(most, n_rows - row)});
+    max_queries = std::max(max_queries, std::min(most, n_rows));
+  }
+  return max_queries;
+}
+
+// Writes which blocks and pages each CTA of the decode kernel takes. False where there are too many.
+bool CudaEngine::plan(const StepView& step, uint32_t variant, const AttendShape& shape) {
+  const LayerClass& c = plan_.classes[variants_[variant].layer_class];
+  const uint32_t n_ctas = attend_ctas(shape, sizes_.n_multiprocessors), n = u32(sequences_.size());
+  const SpanEntry* spans = reinterpret_cast<const SpanEntry*>(tables_.line(0));
+  const uint64_t line = variant_line(step.slot, variant);
+  if (shape.batch_invariant) {
+    // The workspace has room for the most chunks that a step of this cache can have.
+    if (!plan_step_invariant(sequences_.data(), n, spans, c.n_kv_heads, n_ctas, UINT32_MAX, starts_.data()))
+      throw Error(Status::kUnsupported, "a batch-invariant step over more than 2^32 blocks");
+  } else {
+    if (!plan_step(sequences_.data(), n, spans, c.n_kv_heads, n_ctas, PlanCosts{}, starts_.data(), segments_.data()))
+      return false;
+    write(step, line + sizes_.segments_line(), segments_.data(), n * c.n_kv_heads * sizeof(SegmentCtas));
+  }
+  write(step, line, sequences_.data(), n * sizeof(SequenceWork));
+  write(step, line + sizes_.starts_line(), starts_.data(), n_ctas * sizeof(CtaStart));
+  return true;
+}
+
+// Chooses the kernels; parts_ are those of the class. What the decode kernel does not serve (many queries, or a shape that
+// was not built) is left to the prefill kernel.
 void CudaEngine::write_plan(const StepView& step, uint32_t variant) {
   const AttendVariant& v = variants_[variant];
   const LayerClass& c = plan_.classes[v.layer_class];
-  AttendShape& shape = states_[step.slot].shapes[variant];
-  shape = {block_shape(c), 0, u32(parts_.size()) * c.n_kv_heads};
-  bool uses_scratch = false;
-  uint32_t max_queries = 0;
-  sequences_.clear();
-  const auto add = [&](bool padding) {
-    for (const PartWork& p : parts_)
-      if (p.is_padding() == padding)
-        sequences_.push_back({0, p.span_begin, p.n_blocks, p.n_pages, p.row, p.base, 0, p.n_new * v.group});
-  };
-  add(false);
-  add(true);
+  AttendChoice& choice = states_[step.slot].choices[variant];
+  choice = {{block_shape(c), 0, 0, plan_.batch_invariant}, true};
+  bool few_rows = true, all_decoded = true;
   for (const PartWork& p : parts_) {
-    uses_scratch = uses_scratch || p.uses_scratch;
-    max_queries = std::max(max_queries, p.n_new * v.group);
+    few_rows = few_rows && !p.uses_scratch && p.n_new * v.group <= kMaxDecodeRows;
+    all_decoded = all_decoded && p.is_decoded;
   }
-  if (uses_scratch || max_queries > kMaxQueries) return;
-  AttendShape wanted = shape;
-  wanted.max_queries = max_queries;
-  if (!attend_serves(wanted)) return;
-  const uint32_t n_ctas = attend_ctas(wanted, sizes_.n_multiprocessors);
-  const SpanEntry* spans = reinterpret_cast<const SpanEntry*>(tables_.line(0));
-  if (!plan_step(sequences_.data(), u32(sequences_.size()), spans, c.n_kv_heads, n_ctas, PlanCosts{}, starts_.data(),
-                 segments_.data()))
-    return;
-  const uint64_t line = variant_line(step.slot, variant);
-  write(step, line, sequences_.data(), sequences_.size() * sizeof(SequenceWork));
-  write(step, line + sizes_.starts_line(), starts_.data(), n_ctas * sizeof(CtaStart));
-  write(step, line + sizes_.segments_line(), segments_.data(), sequences_.size() * c.n_kv_heads * sizeof(SegmentCtas));
-  shape = wanted;
+  if (!plan_.batch_invariant && !few_rows) return;
+  sequences_.clear();
+  AttendShape wanted = choice.decode;
+  wanted.max_queries = add_sequences(v.group, true);
+  wanted.max_queries = std::max(wanted.max_queries, add_sequences(v.group, false));
+  wanted.n_segments = u32(sequences_.size()) * c.n_kv_heads;
+  if (!attend_serves(wanted) || !plan(step, variant, wanted)) return;
+  choice = {wanted, plan_.batch_invariant && !all_decoded};
 }
 
 void CudaEngine::open(const StepView& step) {
@@ -218,7 +246,8 @@ void CudaEngine::attend_decode(const StepView& step, const AttendRequest& r, flo
   args.workspace = area.attend_workspace;
   args.n_segments = sizes_.max_segments;
   args.mapped_queries = area.mapped_queries;
-  check(attend_launch(states_[step.slot].shapes[variant], args, sizes_.n_multiprocessors, true, stream_), "attend");
+  check(attend_launch(states_[step.slot].choices[variant].decode, args, sizes_.n_multiprocessors, true, stream_),
+        "attend");
 }
 
 void CudaEngine::attend_any(const StepView& step, const AttendRequest& r, float* lse, int64_t lse_row_stride) {
@@ -235,6 +264,7 @@ void CudaEngine::attend_any(const StepView& step, const AttendRequest& r, float*
   args.layout = c.layout;
   args.scratch_keys = scratch.keys;
   args.scratch_values = scratch.values;
+  args.batch_invariant = plan_.batch_invariant;
   args.workspace = areas_[step.slot].prefill_workspace;
   check(prefill_launch(args, sizes_.n_multiprocessors, true, stream_), "attend");
 }
@@ -266,11 +296,9 @@ void CudaEngine::attend(const StepView& step, const AttendRequest& r, bool votes
     float* lse = static_cast<float*>(r.lse.data);
     int64_t lse_row_stride = r.lse.row_stride;
     if (!lse && votes) lse = areas_[step.slot].lse, lse_row_stride = plan_.layers[r.layer].n_q_heads;
-    if (states_[step.slot].shapes[layer_variants_[r.layer]].max_queries > 0) {
-      attend_decode(step, r, lse, lse_row_stride);
-    } else {
-      attend_any(step, r, lse, lse_row_stride);
-    }
+    const AttendChoice& choice = states_[step.slot].choices[layer_variants_[r.layer]];
+    if (choice.decode.max_queries > 0) attend_decode(step, r, lse, lse_row_stride);
+    if (choice.prefill) attend_any(step, r, lse, lse_row_stride);
     if (votes) cast_votes(step, r, lse, lse_row_stride);
   });
 }

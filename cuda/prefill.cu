@@ -24,10 +24,11 @@ bool is_head_dim(uint32_t dim) {
 
 constexpr uint32_t kMostGroup = 32;
 
-// The kernel for long chunks of head_dim 128: tiles at least half full on average, no window and no soft cap.
+// The kernel for long chunks of head_dim 128: tiles at least half full on average (batch-invariant steps do not ask: the
+// average is other sequences' matter), no window and no soft cap.
 bool wide_serves(const PrefillArgs& a) {
   return a.key_dim == kWideDim && a.value_dim == kWideDim && a.window == 0 && !(a.softcap > 0.0f) &&
-         uint64_t{a.n_rows} * a.group * 2 >= uint64_t{kWideTileRows} * a.n_parts;
+         (a.batch_invariant || uint64_t{a.n_rows} * a.group * 2 >= uint64_t{kWideTileRows} * a.n_parts);
 }
 
 cudaError_t launch(PrefillKernel kernel, dim3 grid, uint32_t n_threads, uint32_t shared_bytes, bool dependent,
@@ -84,7 +85,7 @@ cudaError_t prefill_launch(const PrefillArgs& args, uint32_t n_multiprocessors, 
   p.args = args;
   p.tile_rows = is_wide ? kWideTileRows : kTileRows;
   p.n_tiles = n_tile_numbers(args.n_rows, args.n_parts, args.group, p.tile_rows);
-  p.n_splits = prefill_splits(p.n_tiles, args.n_kv_heads, p.tile_rows, n_multiprocessors);
+  p.n_splits = args.batch_invariant ? 1 : prefill_splits(p.n_tiles, args.n_kv_heads, p.tile_rows, n_multiprocessors);
   if (p.n_splits > 1) {
     p.partial_sums = static_cast<float2*>(args.workspace);
     p.partial_out = reinterpret_cast<float*>(p.partial_sums +

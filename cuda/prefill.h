@@ -30,6 +30,7 @@ struct PrefillArgs {
   float scale, softcap;
   uint32_t window;  // 0: everything
   MapView query, value_inverse;
+  bool batch_invariant;  // how a row is computed depends on its own part alone
 
   void* workspace;  // prefill_workspace_bytes
 };

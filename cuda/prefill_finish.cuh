@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kMergeThreads) merge_splits_kernel(const __gri
   const PrefillArgs& a = p.args;
   const RowTile t = row_tile(a, blockIdx.x, blockIdx.y, p.tile_rows);
   if (t.n_rows == 0) return;
-  if (t.part.is_padding()) {
+  if (t.part.sees_nothing()) {
     if (blockIdx.z == 0) store_nothing(a, t);
     return;
   }

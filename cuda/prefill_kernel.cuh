@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kPrefillThreads, prefill_ctas_per_sm<kDv>())
   // The last tiles of a causal step see most: they go first.
   const RowTile t = row_tile(p.args, p.n_tiles - 1 - blockIdx.x, blockIdx.y, kTileRows);
   if (t.n_rows == 0) return;
-  if (t.part.is_padding()) {
+  if (t.part.sees_nothing()) {
     if (p.n_splits == 1) store_nothing(p.args, t);
     return;
   }

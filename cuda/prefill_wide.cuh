@@ -350,7 +350,7 @@ __global__ void __launch_bounds__(kWideThreads, 1) wide_prefill_kernel(const __g
   wait_for_previous_kernels();
   const RowTile t = row_tile(p.args, p.n_tiles - 1 - blockIdx.x, blockIdx.y, kWideTileRows);
   if (t.n_rows == 0) return;
-  if (t.part.is_padding()) {
+  if (t.part.sees_nothing()) {
     if (p.n_splits == 1) store_nothing(p.args, t);
     return;
   }

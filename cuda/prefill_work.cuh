@@ -43,7 +43,7 @@ __device__ inline RowTile row_tile(const PrefillArgs& a, uint32_t number, uint32
   t.group = a.group;
   const uint32_t index = number - tile_begin(t.part.row, low, a.group, tile_rows), n = t.part.n_new * a.group;
   t.first_row = index * tile_rows;
-  t.n_rows = t.first_row >= n ? 0 : min(n - t.first_row, tile_rows);
+  t.n_rows = t.first_row >= n || t.part.is_decoded ? 0 : min(n - t.first_row, tile_rows);
   if (t.n_rows == 0) return t;
   t.low = t.part.base + t.first_row / a.group;
   t.high = t.part.base + (t.first_row + t.n_rows - 1) / a.group;

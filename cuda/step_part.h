@@ -28,9 +28,13 @@ struct alignas(16) PartWork {
   uint32_t first_start, n_chunk_blocks;  // blocks that the step itself packs: the first one's start position
   uint32_t scores, side;                 // unit of the votes, and which side of the scores is committed
   uint32_t vote_offset;                  // in a line of chunk votes, of the token at packed_end
-  uint32_t reserved[3];
+  uint32_t is_decoded;                   // batch-invariant: the decode kernel serves it, the prefill kernel does not
+  uint32_t is_query_only;                // its rows attend and are not stored, nor do they vote
+  uint32_t reserved;
 
   OSCAR_HD bool is_padding() const { return base == kPaddingBase; }
+  OSCAR_HD bool stores() const { return !is_padding() && !is_query_only; }
+  OSCAR_HD bool sees_nothing() const { return n_blocks + n_pages == 0 && !uses_scratch; }  // so does padding
   OSCAR_HD uint32_t end() const { return base + n_new; }
   OSCAR_HD uint32_t n_sure() const { return n_new - n_draft; }
   OSCAR_HD bool is_big(uint32_t max_rollback) const { return n_sure() > max_rollback; }

@@ -14,9 +14,17 @@ namespace oscar::cuda {
 
 // Rows of one KV head that one segment can have; longer steps are several segments over the same spans.
 inline constexpr uint32_t kMaxQueries = 32;
+// Rows of a part that the decode kernel takes, in so many segments: more are faster in the prefill kernel.
+inline constexpr uint32_t kMaxDecodeRows = 2 * kMaxQueries;
 
 // The same in a batch-invariant step (plan_step_invariant), of padding too: one size of tile, whatever the step has.
 inline constexpr uint32_t kInvariantQueries = 4;
+// New tokens of a sequence that a batch-invariant step gives the decode kernel, whatever else the step has. So a draft of
+// up to 15 tokens is verified with the bits of plain decoding.
+inline constexpr uint32_t kInvariantTokens = 16;
+OSCAR_HD constexpr uint32_t invariant_segments(uint32_t n_rows) {
+  return (n_rows + kInvariantQueries - 1) / kInvariantQueries;
+}
 // Items of a chunk: what a batch-invariant step makes one partial result of. A longer chunk has fewer of them to join,
 // a shorter one balances better.
 inline constexpr uint32_t kChunkItems = 16;
@@ -65,7 +73,7 @@ struct alignas(8) SegmentCtas {
   OSCAR_HD uint32_t n() const { return (n_pages ? first_page + n_pages : first + n_blocks) - first; }
 };
 
-// Cut k of n_items into n equal ranges. n_items * n < 2^32: number_items checks.
+// Cut k of n_items into n equal ranges. n_items * n < 2^32.
 OSCAR_HD constexpr uint32_t item_cut(uint32_t k, uint32_t n_items, uint32_t n) { return n_items * k / n; }
 
 // Entries of items item .. item + kFirstSpans - 1 that lie in sequence s.
@@ -78,8 +86,8 @@ inline void copy_first_spans(const SequenceWork& s, uint32_t item, uint32_t n_kv
   }
 }
 
-// Sets item_begin of every sequence, and what is the same in all starts. False where there are too many items.
-inline bool number_items(SequenceWork* sequences, uint32_t n_sequences, uint32_t n_kv_heads, uint32_t n_ctas,
+// Sets item_begin of every sequence, and what is the same in all starts. False where there are more than max_items.
+inline bool number_items(SequenceWork* sequences, uint32_t n_sequences, uint32_t n_kv_heads, uint32_t max_items,
                          CtaStart& common) {
   uint64_t n_items = 0;
   uint32_t n_busy = 0;
@@ -88,7 +96,7 @@ inline bool number_items(SequenceWork* sequences, uint32_t n_sequences, uint32_t
     const uint64_t own = uint64_t{sequences[s].n_blocks} + sequences[s].n_pages;
     n_items += own * n_kv_heads;
     if (own > 0) n_busy = s + 1;
-    if (n_items * n_ctas >= uint64_t{1} << 32) return false;
+    if (n_items > max_items) return false;
   }
   common = {};
   common.n_items = static_cast<uint32_t>(n_items);
@@ -215,7 +223,7 @@ inline void note_ctas(const SequenceWork* sequences, uint32_t n_sequences, uint3
 inline bool plan_step(SequenceWork* sequences, uint32_t n_sequences, const SpanEntry* spans, uint32_t n_kv_heads,
                       uint32_t n_ctas, const PlanCosts& costs, CtaStart* starts, SegmentCtas* segments) {
   CtaStart common;
-  if (!number_items(sequences, n_sequences, n_kv_heads, n_ctas, common)) return false;
+  if (!number_items(sequences, n_sequences, n_kv_heads, UINT32_MAX / n_ctas, common)) return false;
   const uint32_t total = common.n_items;
   const uint32_t n_segments = common.n_sequences * n_kv_heads, n_shares = total / costs.items_per_cta;
   const uint32_t wanted = n_shares > n_segments ? n_shares : n_segments, n_most = total < n_ctas ? total : n_ctas;
@@ -266,7 +274,7 @@ inline uint32_t first_item_of_chunk(const SequenceWork& s, uint32_t x) {
 inline bool plan_step_invariant(SequenceWork* sequences, uint32_t n_sequences, const SpanEntry* spans,
                                 uint32_t n_kv_heads, uint32_t n_ctas, uint64_t max_chunks, CtaStart* starts) {
   CtaStart common;
-  if (!number_items(sequences, n_sequences, n_kv_heads, n_ctas, common)) return false;
+  if (!number_items(sequences, n_sequences, n_kv_heads, UINT32_MAX, common)) return false;
   const auto chunks_of = [&](uint32_t s) {
     return (n_chunks(sequences[s].n_blocks) + n_chunks(sequences[s].n_pages)) * n_kv_heads;
   };

@@ -295,7 +295,7 @@ __global__ void __launch_bounds__(kVoteThreads) votes_kernel(const __grid_consta
   const uint32_t n_ctas = l.n_warps / kVoteWarps, part = blockIdx.x / n_ctas, warp = threadIdx.x / 32;
   const PartWork p = l.args.parts[part];
   wait_for_previous_kernels();
-  if (p.is_padding()) return;
+  if (!p.stores()) return;
   Cast cast(l, p, blockIdx.y, mass[warp]);
   for (uint32_t tile = blockIdx.x % n_ctas * kVoteWarps + warp;
        cast.v.vote_first + tile * Cast::kTokens + 1 < cast.v.end; tile += l.n_warps)

@@ -8,21 +8,26 @@ import oscar
 FILL_STEP = 2048
 
 
-def config(shape, batch, n_tokens, profile, device="cuda"):
-    """The windows of OSCAR's authors: 64 sinks, 256 recent tokens. Room for `n_tokens` of every sequence."""
+#: Sinks and recent tokens of OSCAR's authors.
+WINDOWS = (64, 256)
+
+
+def config(shape, batch, n_tokens, profile, device="cuda", batch_invariant=False, windows=WINDOWS):
+    """Room for `n_tokens` of every sequence."""
     c = oscar.Config(
         profile,
         n_layers=shape.n_layers,
         n_q_heads=shape.n_q_heads,
         n_kv_heads=shape.n_kv_heads,
         key_dim=shape.head_dim,
-        n_sink=64,
-        n_recent=256,
+        n_sink=windows[0],
+        n_recent=windows[1],
         max_sequences=batch,
         max_step_tokens=FILL_STEP,
         max_tokens=n_tokens + FILL_STEP,
         capacity_bytes=1 << 37,
         device=device,
+        batch_invariant=batch_invariant,
     )
     report = oscar.check(c, n_tokens)
     if not report.served:
@@ -34,16 +39,19 @@ def config(shape, batch, n_tokens, profile, device="cuda"):
 class PackedCache:
     """`batch` sequences; `begin` and `end` bracket each replay of the step's graph."""
 
-    def __init__(self, shape, batch, n_tokens, profile="2bit", device="cuda"):
+    #: Whether a step appends its tokens.
+    stores = True
+
+    def __init__(self, shape, batch, n_tokens, profile="2bit", device="cuda", **options):
         self.shape = shape
         self.batch = batch
         self.device = device
-        self.cache = oscar.Cache(config(shape, batch, n_tokens, profile, device))
+        self.cache = oscar.Cache(config(shape, batch, n_tokens, profile, device, **options))
         self.sequences = [self.cache.open() for _ in range(batch)]
         self.step = None
         self._entries = [(sequence, 1) for sequence in self.sequences]
 
-    def _stream(self):
+    def stream(self):
         return torch.cuda.current_stream() if self.device == "cuda" else None
 
     def fill(self, n_tokens, source=None):
@@ -54,7 +62,7 @@ class PackedCache:
         for i, sequence in enumerate(self.sequences):
             for first in range(0, n_tokens, FILL_STEP):
                 n = min(FILL_STEP, n_tokens - first)
-                with self.cache.step([(sequence, n)], stream=self._stream()) as step:
+                with self.cache.step([(sequence, n)], stream=self.stream()) as step:
                     for layer in range(s.n_layers):
                         if source is None:
                             step.append(layer, k[:n].normal_(), v[:n].normal_())
@@ -67,7 +75,7 @@ class PackedCache:
         return self.cache.stats().bytes_sequences
 
     def begin(self, replay):
-        self.step = self.cache.step(self._entries, stream=self._stream(), replay=replay)
+        self.step = self.cache.step(self._entries, stream=self.stream(), replay=replay)
 
     def attend(self, layer, q, k, v):
         out = torch.empty(q.shape, dtype=q.dtype, device=q.device)

@@ -22,7 +22,7 @@ class Decoder:
             cache.end()
         torch.cuda.synchronize()
         cache.begin(replay=False)
-        with torch.cuda.graph(self.graph, stream=self.stream):
+        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
             self._compute()
         self.graph.replay()
         cache.end()
@@ -32,6 +32,32 @@ class Decoder:
         logits = self._model.forward(self.ids, self.positions, self.cache.attend)
         self.ids.copy_(logits.argmax(dim=-1))
         self.positions.add_(1)
+
+
+def time_attention(shape, cache, batch, n_replays=20):
+    """Median us of a layer's attention (with append and votes), all layers in one graph. They hold different memory, as
+    large as the cache: every launch finds a cold L2 where that is large."""
+    q, k, v = (
+        torch.randn(batch, n_heads, shape.head_dim, dtype=torch.bfloat16, device="cuda")
+        for n_heads in (shape.n_q_heads, shape.n_kv_heads, shape.n_kv_heads)
+    )
+    stream, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+    cache.begin(replay=False)
+    cache.attend(0, q, k, v)  # loads what is loaded on first use
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        for layer in range(1, shape.n_layers):
+            cache.attend(layer, q, k, v)
+    times = []
+    for _ in range(n_replays):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        times.append(1e3 * start.elapsed_time(end) / (shape.n_layers - 1))
+    cache.end()
+    return statistics.median(times)
 
 
 def time_steps(decoder, n_steps):

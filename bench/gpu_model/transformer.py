@@ -32,40 +32,48 @@ class Transformer:
     """One new token a sequence and call. `attend(layer, q, k, v)` takes [batch, heads, head_dim], positions applied,
     and returns [batch, n_q_heads, head_dim]."""
 
-    def __init__(self, shape, max_positions, device="cuda", seed=1):
+    def __init__(self, shape, max_positions, device="cuda", seed=1, dtype=torch.bfloat16):
         self.shape = shape
         self._random = torch.Generator(device).manual_seed(seed)
         self._device = device
-        n_heads = shape.n_q_heads + 2 * shape.n_kv_heads
+        self._dtype = dtype
         self._embedding = self._weight(shape.vocabulary, shape.hidden)
         self._output = self._embedding if shape.tied else self._weight(shape.vocabulary, shape.hidden)
         self._norm = self._ones(shape.hidden)
-        self._layers = [
-            {
-                "input_norm": self._ones(shape.hidden),
-                "qkv": self._weight(n_heads * shape.head_dim, shape.hidden),
-                "qk_norm": self._ones(shape.n_q_heads + shape.n_kv_heads, shape.head_dim),
-                "o": self._weight(shape.hidden, shape.n_q_heads * shape.head_dim),
-                "post_norm": self._ones(shape.hidden),
-                "gate_up": self._weight(2 * shape.intermediate, shape.hidden),
-                "down": self._weight(shape.hidden, shape.intermediate),
-            }
-            for _ in range(shape.n_layers)
-        ]
+        self._layers = [self._layer() for _ in range(shape.n_layers)]
         half = shape.head_dim // 2
         frequency = shape.rope_theta ** (-torch.arange(half, device=device, dtype=torch.float64) / half)
         angle = torch.arange(max_positions, device=device, dtype=torch.float64)[:, None] * frequency
         cos, sin = angle.cos(), angle.sin()
         # Channel i turns with channel i + half: x cos + roll(x, half) (-sin, sin).
-        self._cos = torch.cat([cos, cos], 1).to(torch.bfloat16)
-        self._sin = torch.cat([-sin, sin], 1).to(torch.bfloat16)
+        self._cos = torch.cat([cos, cos], 1).to(dtype)
+        self._sin = torch.cat([-sin, sin], 1).to(dtype)
+
+    def _layer(self):
+        s = self.shape
+        n_heads = s.n_q_heads + 2 * s.n_kv_heads
+        return {
+            "input_norm": self._ones(s.hidden),
+            "qkv": self._weight(n_heads * s.head_dim, s.hidden),
+            "qk_norm": self._ones(s.n_q_heads + s.n_kv_heads, s.head_dim),
+            "o": self._weight(s.hidden, s.n_q_heads * s.head_dim),
+            "post_norm": self._ones(s.hidden),
+            "gate_up": self._weight(2 * s.intermediate, s.hidden),
+            "down": self._weight(s.hidden, s.intermediate),
+        }
 
     def _weight(self, n_out, n_in):
-        weight = torch.empty(n_out, n_in, dtype=torch.bfloat16, device=self._device)
+        weight = torch.empty(n_out, n_in, dtype=self._dtype, device=self._device)
         return weight.normal_(0, 0.02, generator=self._random)
 
     def _ones(self, *shape):
-        return torch.ones(*shape, dtype=torch.bfloat16, device=self._device)
+        return torch.ones(*shape, dtype=self._dtype, device=self._device)
+
+    def _add(self, x, h, weight):
+        x.addmm_(h, weight.t())
+
+    def _logits(self, x):
+        return F.linear(x, self._output)
 
     def forward(self, ids, positions, attend):
         """Logits [batch, vocabulary] for the tokens `ids` [batch] at `positions` [batch]."""
@@ -81,8 +89,8 @@ class Transformer:
             qk = F.rms_norm(heads[:, :n_qk], (s.head_dim,), None, s.epsilon) * layer["qk_norm"]
             qk = torch.addcmul(qk * cos, qk.roll(s.head_dim // 2, -1), sin)
             out = attend(i, qk[:, : s.n_q_heads], qk[:, s.n_q_heads :], heads[:, n_qk:])
-            x.addmm_(out.reshape(batch, -1), layer["o"].t())
+            self._add(x, out.reshape(batch, -1), layer["o"])
             h = F.rms_norm(x, (s.hidden,), layer["post_norm"], s.epsilon)
             gate, up = F.linear(h, layer["gate_up"]).chunk(2, dim=-1)
-            x.addmm_(F.silu(gate) * up, layer["down"].t())
-        return F.linear(F.rms_norm(x, (s.hidden,), self._norm, s.epsilon), self._output)
+            self._add(x, F.silu(gate) * up, layer["down"])
+        return self._logits(F.rms_norm(x, (s.hidden,), self._norm, s.epsilon))

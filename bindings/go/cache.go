@@ -116,6 +116,11 @@ type StepEntry struct {
 	Sequence *Sequence // nil: padding rows, which are not stored; their output is 0 and their log-sum-exp -infinity
 	NNew     int       // tokens that the step appends, drafts included; >= 1
 	NDraft   int       // the last NDraft of them may be rejected: NDraft < MaxRollback, NDraft <= NNew
+
+	// The rows are queries only: they attend to every token of the sequence and append nothing, their keys and values are not
+	// read, and they do not vote. For context parallelism, on the caches that do not get the new token; [Merge] joins the
+	// results. NDraft must be 0.
+	QueryOnly bool
 }
 
 // StepArgs are the arguments of [Cache.Begin].
@@ -173,6 +178,13 @@ func (e *StepEntry) raw(c *Cache) (raw C.oscar_step_entry, err error) {
 	}
 	if raw.n_new, err = index("entry: NNew", e.NNew); err != nil {
 		return raw, err
+	}
+	if e.QueryOnly && e.NDraft != 0 {
+		return raw, invalid("entry: QueryOnly with NDraft %d", e.NDraft)
+	}
+	if e.QueryOnly {
+		raw.n_draft = C.OSCAR_QUERY_ONLY
+		return raw, nil
 	}
 	raw.n_draft, err = index("entry: NDraft", e.NDraft)
 	return raw, err

@@ -244,6 +244,8 @@
 
 #undef OSCAR_DEFAULT
 %constant uint32_t OSCAR_DEFAULT = UINT32_MAX;
+#undef OSCAR_QUERY_ONLY
+%constant uint32_t OSCAR_QUERY_ONLY = UINT32_MAX;
 struct oscar_calibration {};
 %extend oscar_calibration {
   ~oscar_calibration() { oscar_calibration_destroy($self); }

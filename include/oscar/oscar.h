@@ -545,10 +545,16 @@ OSCAR_API oscar_status oscar_seq_length(const oscar_cache *cache, oscar_seq seq,
 
 /* ----------------------------------------------------------------------------------------------------- steps -- */
 
+/* As n_draft: the entry's n_new rows are queries only. Nothing is appended, their keys and values are not read, and they
+ * do not vote. Each attends to every token of the sequence: what context parallelism asks of the caches that do not get the
+ * new token; oscar_merge joins the results. An empty sequence gives output 0 and log-sum-exp -infinity. */
+#define OSCAR_QUERY_ONLY UINT32_MAX
+
 typedef struct oscar_step_entry {
   oscar_seq seq;    /* 0: padding rows */
   uint32_t n_new;   /* tokens that this step appends, drafts included; >= 1 */
-  uint32_t n_draft; /* the last n_draft of them may be rejected: n_draft < max_rollback, n_draft <= n_new */
+  uint32_t n_draft; /* the last n_draft of them may be rejected: n_draft < max_rollback, n_draft <= n_new; or
+                       OSCAR_QUERY_ONLY */
 } oscar_step_entry;
 
 typedef struct oscar_step_args {
@@ -568,7 +574,7 @@ typedef struct oscar_step_args {
  * are, padding included, and how long, does not matter. With max_open_steps > 1 a graph belongs to the order in which its
  * step was opened. begin, end, truncate and fork are never captured.
  * Errors: NO_SPACE; NOT_FOUND; STATE (a sequence is in another open step, no step slot is free, or is_replay while the
- * cache is collecting); INVALID. */
+ * cache is collecting); INVALID; UNSUPPORTED (OSCAR_QUERY_ONLY with a sliding window: its positions are another cache's). */
 OSCAR_API oscar_status oscar_step_begin(oscar_cache *cache, const oscar_step_args *args, oscar_stream stream,
                                         oscar_step *step_out);
 

@@ -43,6 +43,8 @@ struct SequenceView {
   uint64_t exact_from;
 };
 
+inline constexpr uint32_t kPaddingSlot = UINT32_MAX;
+
 // One sequence of a step.
 struct StepEntry {
   uint32_t slot;  // of the sequence; kPaddingSlot: rows that are not stored
@@ -50,15 +52,17 @@ struct StepEntry {
   uint32_t row;      // of its first new token in the step's tensors
   uint32_t classes;  // first of its StepPart records
   uint64_t base;     // the sequence's length at begin
+  bool query_only;   // its n_new rows attend to the sequence and append nothing; n_draft is 0
 
-  uint64_t end() const { return base + n_new; }
-  uint32_t n_sure() const { return n_new - n_draft; }
+  uint64_t end() const { return query_only ? base : base + n_new; }
+  uint32_t n_sure() const { return query_only ? 0 : n_new - n_draft; }
+  bool stores() const { return slot != kPaddingSlot && !query_only; }
+  bool sees_nothing() const { return slot == kPaddingSlot || (query_only && base == 0); }
   // Long: packs the tokens that age within it; shorter steps leave that to the next begin.
   bool is_long() const { return n_sure() > kBlockTokens; }
   // Big: its older queries can no longer be rolled back, so their votes go to the open side of the scores.
   bool is_big(uint32_t max_rollback) const { return n_sure() > max_rollback; }
 };
-inline constexpr uint32_t kPaddingSlot = UINT32_MAX;
 
 // One sequence of a step in one class. A long step packs the tokens that age within it: they never reach the pages.
 struct StepPart {

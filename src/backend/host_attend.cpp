@@ -15,11 +15,11 @@ void HostEngine::list_ranges(const StepView& step, const AttendRequest& r, bool 
   for (uint32_t i = 0; i < step.entries.size(); ++i) {
     const StepEntry& e = step.entries[i];
     const uint32_t n = n_voters(e);
-    if (e.slot != kPaddingSlot && n > 0) ranges_.push_back({i, e.n_new - n, n, true, 0});
+    if (!e.sees_nothing() && n > 0) ranges_.push_back({i, e.n_new - n, n, true, 0});
   }
   for (uint32_t i = 0; i < step.entries.size(); ++i) {
     const StepEntry& e = step.entries[i];
-    if (e.slot == kPaddingSlot) continue;
+    if (e.sees_nothing()) continue;
     const uint32_t end = e.n_new - n_voters(e);
     for (uint32_t first = 0; first < end; first += most)
       ranges_.push_back({i, first, std::min(most, end - first), false, 0});
@@ -161,7 +161,7 @@ void HostEngine::add_votes(const StepView& step, const Part& p, uint32_t head, c
   }
 }
 
-void HostEngine::attend_padding(const StepEntry& e, const AttendRequest& r) {
+void HostEngine::attend_nothing(const StepEntry& e, const AttendRequest& r) {
   const float nothing = -std::numeric_limits<float>::infinity();
   const float zeros[kMaxHeadDim] = {};
   for (uint32_t i = 0; i < e.n_new; ++i)
@@ -173,7 +173,7 @@ void HostEngine::attend_padding(const StepEntry& e, const AttendRequest& r) {
 
 void HostEngine::attend(const StepView& step, const AttendRequest& r, bool votes) {
   for (const StepEntry& e : step.entries)
-    if (e.slot == kPaddingSlot) attend_padding(e, r);
+    if (e.sees_nothing()) attend_nothing(e, r);
   list_ranges(step, r, votes);
   const uint32_t n_heads = class_of(r.layer).n_kv_heads;
   const uint32_t n_tasks = static_cast<uint32_t>(ranges_.size()) * n_heads;

@@ -132,7 +132,7 @@ float* HostEngine::chunk_votes(const StepView& step, const Part& p, uint32_t hea
 
 void HostEngine::append(const StepView& step, uint32_t layer, const TensorView& k, const TensorView& v) {
   for (const StepEntry& e : step.entries)
-    if (e.slot != kPaddingSlot) append_part(step, part_of(step, e, layer), k, v);
+    if (e.stores()) append_part(step, part_of(step, e, layer), k, v);
 }
 
 void HostEngine::append_part(const StepView& step, const Part& p, const TensorView& k, const TensorView& v) {

@@ -132,7 +132,7 @@ class HostEngine final : public Engine {
   void attend_some_splits(const StepView& step, const AttendRequest& r, uint32_t range, uint32_t head, uint32_t first,
                           uint32_t n, Worker& worker);
   void attend_range(const StepView& step, const AttendRequest& r, uint32_t range, uint32_t head, Worker& worker);
-  void attend_padding(const StepEntry& e, const AttendRequest& r);
+  void attend_nothing(const StepEntry& e, const AttendRequest& r);
   void add_votes(const StepView& step, const Part& p, uint32_t head, const AttendWork& work);
   float* partials_at(uint32_t range, uint32_t n_kv_heads, uint32_t head) {
     return partials_.data() + (uint64_t{range} * n_kv_heads + head) * max_splits_ * partial_stride_;

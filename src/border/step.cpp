@@ -77,8 +77,11 @@ oscar_status oscar_step_begin(oscar_cache* cache, const oscar_step_args* args, o
     require(a.entries, "entries");
     if (a.is_replay > 1) throw Error(Status::kInvalid, "is_replay is %u, allowed: 0, 1", a.is_replay);
     std::vector<StepRequest> requests;
-    for (uint32_t i = 0; i < a.n_entries; ++i)
-      requests.push_back({a.entries[i].seq, a.entries[i].n_new, a.entries[i].n_draft});
+    for (uint32_t i = 0; i < a.n_entries; ++i) {
+      const oscar_step_entry& e = a.entries[i];
+      const bool query_only = e.n_draft == OSCAR_QUERY_ONLY;
+      requests.push_back({e.seq, e.n_new, query_only ? 0 : e.n_draft, query_only});
+    }
     *step_out = cache->cache.begin(requests, a.is_replay != 0, stream);
   });
 }

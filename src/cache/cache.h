@@ -23,6 +23,7 @@ namespace oscar {
 struct StepRequest {
   uint64_t seq;
   uint32_t n_new, n_draft;
+  bool query_only = false;  // its rows attend, and append nothing; n_draft is 0
 };
 
 struct CacheStats {

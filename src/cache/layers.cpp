@@ -16,7 +16,7 @@ void Cache::check_append(const Step& step, uint32_t layer) const {
 
 void Cache::check_attend(const Step& step, uint32_t layer) const {
   const LayerPlan& l = plan_.layers[layer];
-  if (step.progress[l.kv_source] == LayerProgress::kWaiting)
+  if (step.progress[l.kv_source] == LayerProgress::kWaiting && step.stores())
     throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l.kv_source);
   const uint32_t area = plan_.layers[l.kv_source].scratch;
   for (const StepEntry& e : step.entries) {

@@ -255,6 +255,10 @@ CachePlan CachePlan::frozen() const {
   return plan;
 }
 
+bool CachePlan::has_window() const {
+  return std::any_of(classes.begin(), classes.end(), [](const LayerClass& c) { return c.window > 0; });
+}
+
 uint64_t CachePlan::elements_per_token() const {
   uint64_t elements = 0;
   for (const LayerClass& c : classes) elements += c.heads() * (c.key_dim + c.value_dim);

@@ -26,6 +26,7 @@ struct CachePlan : EnginePlan {
   // All bytes of such a sequence: units and table entries.
   uint64_t sequence_bytes(uint64_t n_tokens, uint64_t n_new) const;
   uint64_t elements_per_token() const;
+  bool has_window() const;
   // The one given, or the data-free one.
   std::shared_ptr<const Calibration> calibration() const;
 

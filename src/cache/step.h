@@ -1,5 +1,6 @@
 // An open step: what begin has reserved, and how far each layer has come.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory_resource>
 #include <vector>
@@ -27,6 +28,10 @@ struct Step {
   std::pmr::vector<uint32_t> scratch_layer;  // by area: whose new tokens the engine's scratch holds
 
   StepView view() const { return {slot, n_rows, entries, parts, blocks}; }
+  // Steps that store nothing take no keys and values.
+  bool stores() const {
+    return std::any_of(entries.begin(), entries.end(), [](const StepEntry& e) { return e.stores(); });
+  }
 };
 
 }  // namespace oscar

@@ -22,7 +22,9 @@ void Cache::check_requests(std::span<const StepRequest> requests) const {
                   "entries[%zu].n_draft is %u, allowed: at most n_new = %u and less than max_rollback = %u", i,
                   r.n_draft, r.n_new, config.max_rollback);
     const Sequence& seq = sequences_[idle_slot_of(r.seq)];
-    if (seq.length + r.n_new > config.max_tokens)
+    if (r.query_only && plan_.has_window())
+      throw Error(Status::kUnsupported, "entries[%zu] is query-only, and a layer of the cache has a sliding window", i);
+    if (!r.query_only && seq.length + r.n_new > config.max_tokens)
       throw Error(Status::kNoSpace, "entries[%zu]: %llu tokens + %u new exceed max_tokens = %llu", i,
                   static_cast<unsigned long long>(seq.length), r.n_new,
                   static_cast<unsigned long long>(config.max_tokens));
@@ -164,7 +166,8 @@ uint64_t Cache::begin(std::span<const StepRequest> requests, bool is_replay, voi
   step.n_rows = step.max_new = 0;
   std::fill(units_.begin(), units_.end(), 0);
   for (const StepRequest& r : requests) {
-    StepEntry e{kPaddingSlot, r.n_new, r.n_draft, step.n_rows, static_cast<uint32_t>(step.parts.size()), 0};
+    StepEntry e{kPaddingSlot, r.n_new, r.n_draft, step.n_rows, static_cast<uint32_t>(step.parts.size()), 0,
+                r.query_only};
     if (r.seq != 0) {
       e.slot = slot_of(r.seq);
       e.base = sequences_[e.slot].length;
@@ -239,9 +242,7 @@ void Cache::commit_entry(const Step& step, const StepEntry& e) {
 
 void Cache::end(uint64_t id) {
   Step& step = steps_[step_slot(id)];
-  const bool stores = std::any_of(step.entries.begin(), step.entries.end(),
-                                  [](const StepEntry& e) { return e.slot != kPaddingSlot; });
-  for (uint32_t l = 0; stores && l < plan_.layers.size(); ++l)
+  for (uint32_t l = 0; step.stores() && l < plan_.layers.size(); ++l)
     if (plan_.layers[l].owns && step.progress[l] == LayerProgress::kWaiting)
       throw Error(Status::kState, "layer %u has not been given its keys and values in this step", l);
   if (collector_) collect_step(step);

@@ -5,33 +5,67 @@
 
 using namespace test;
 
-TEST_CASE("a row's bits do not depend on the rest of the batch") {
-  const Geometry g{2, 4, 2, 128, 128};
-  const oscar_cache_config config = config_of(g, "2bit");
+namespace {
+
+// A step of several sequences; tokens entry by entry. All layers' rows [first, first + n).
+std::vector<float> rows_of_step(const Cache& cache, const Geometry& g, const std::vector<oscar_step_entry>& entries,
+                                const std::vector<uint64_t>& tokens, size_t first, size_t n) {
+  const oscar_step step = begin(cache, entries);
+  const auto row = static_cast<std::ptrdiff_t>(g.n_q_heads * g.value_dim);
+  std::vector<float> rows;
+  for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
+    LayerInput in = make_input(g, tokens, layer);
+    const LayerOutput out = run_layer(cache, step, g, layer, in);
+    const auto begin_row = out.out.begin() + static_cast<std::ptrdiff_t>(first) * row;
+    rows.insert(rows.end(), begin_row, begin_row + static_cast<std::ptrdiff_t>(n) * row);
+  }
+  OSCAR_OK_(oscar_step_end(cache, step));
+  return rows;
+}
+
+void check_rest_of_batch(const Geometry& g, const char* profile) {
+  CAPTURE(g.key_dim);
+  CAPTURE(g.n_q_heads);
+  CAPTURE(profile);
+  oscar_cache_config config = config_of(g, profile);
+  config.batch_invariant = 1;
+  config.max_tokens = 8192;
   Cache alone(config), together(config);
   const oscar_seq a = alone.open(), b = together.open(), other = together.open(), third = together.open();
   run_step(alone, g, a, range(0, 300));
   run_step(together, g, b, range(0, 300));
   run_step(together, g, other, range(9000, 77));
-  for (uint64_t round = 0; round < 60; ++round) {
-    const uint64_t first = 300 + 2 * round;
-    const LayerOutput want = run_step(alone, g, a, range(first, 2));
-    // The same two tokens between rows of other sequences and padding.
-    const oscar_step step = begin(together, {{other, 3, 0}, {0, 1, 0}, {b, 2, 0}, {third, 5, 0}});
-    std::vector<uint64_t> tokens = range(9100 + round * 3, 3);
-    tokens.push_back(1);
-    for (uint64_t t : range(first, 2)) tokens.push_back(t);
-    for (uint64_t t : range(20000 + round * 5, 5)) tokens.push_back(t);
-    std::vector<float> got;
-    for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
-      LayerInput in = make_input(g, tokens, layer);
-      const LayerOutput out = run_layer(together, step, g, layer, in);
-      const auto row = static_cast<std::ptrdiff_t>(g.n_q_heads * g.value_dim);
-      got.insert(got.end(), out.out.begin() + 4 * row, out.out.begin() + 6 * row);
-    }
-    OSCAR_OK_(oscar_step_end(together, step));
-    REQUIRE(same_bits(got, want.out));
+  std::mt19937 random(5);
+  const uint32_t sizes[] = {1, 1, 2, 4, 15, 16, 17, 33, 70, 140};
+  uint64_t own = 300, next_other = 100000, next_third = 200000;
+  for (uint32_t round = 0; round < 40; ++round) {
+    const uint32_t n = sizes[random() % 10], n_other = sizes[random() % 10], n_third = sizes[random() % 10],
+                   n_padding = round % 2 ? 1 : 20;
+    INFO("round " << round << ": " << n << " tokens beside " << n_other << ", " << n_third);
+    const std::vector<uint64_t> tokens = range(own, n);
+    const std::vector<float> want = rows_of_step(alone, g, {{a, n, 0}}, tokens, 0, n);
+    // The same tokens between rows of other sequences and padding.
+    std::vector<uint64_t> all = range(next_other, n_other);
+    for (uint32_t i = 0; i < n_padding; ++i) all.push_back(1);
+    all.insert(all.end(), tokens.begin(), tokens.end());
+    for (uint64_t t : range(next_third, n_third)) all.push_back(t);
+    const std::vector<float> got = rows_of_step(
+        together, g, {{other, n_other, 0}, {0, n_padding, 0}, {b, n, 0}, {third, n_third, 0}}, all, n_other + n_padding,
+        n);
+    REQUIRE(same_bits(got, want));
+    own += n;
+    next_other += n_other;
+    next_third += n_third;
   }
+}
+
+}  // namespace
+
+TEST_CASE("a row's bits do not depend on the rest of the batch") {
+  check_rest_of_batch({2, 4, 2, 128, 128}, "2bit");
+  check_rest_of_batch({1, 6, 1, 64, 64}, "2bit");
+  check_rest_of_batch({1, 4, 4, 128, 128}, "exact");
+  check_rest_of_batch({1, 4, 2, 96, 64}, "2bit");
 }
 
 TEST_CASE("feeding in steps of any size up to 128 gives the same blocks") {

@@ -35,6 +35,7 @@ from .step import Step
 from .types import (
     DEFAULT,
     PADDING,
+    QUERY_ONLY,
     CacheState,
     CalibrationSource,
     RopePairing,
@@ -50,6 +51,7 @@ __version__ = version()
 __all__ = [
     "DEFAULT",
     "PADDING",
+    "QUERY_ONLY",
     "Backend",
     "BackendError",
     "Cache",

@@ -88,7 +88,8 @@ class Cache:
 
         Args:
             entries: each sequence at most once; ``n_new`` >= 1 tokens that the step appends, drafts included;
-                ``n_draft`` < ``max_rollback``.
+                ``n_draft`` < ``max_rollback``, or ``oscar.QUERY_ONLY``: ``n_new`` rows attend to the sequence's tokens and
+                append nothing, which context parallelism asks of the caches that do not get the new token.
             stream: where a CUDA cache puts the work of this step: a ``torch.cuda.Stream``, anything else with
                 ``cuda_stream`` or ``ptr``, or the address as an integer. None: the default stream; on the CPU, nothing.
             replay: the work of the layers is done by a CUDA graph that was captured in an earlier step with the same
@@ -98,6 +99,7 @@ class Cache:
             NoSpaceError: the pass does not fit; nothing has changed.
             NotFoundError: a sequence is closed.
             StateError: a sequence is in another open step, or no step slot is free.
+            UnsupportedError: an entry is query-only, and a layer has a sliding window.
             InvalidError: anything else that is wrong with the entries.
         """
         raw = [self._entry(entry) for entry in entries]

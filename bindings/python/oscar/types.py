@@ -10,6 +10,10 @@ from . import _oscar
 #: In a field of a layer: the cache's value.
 DEFAULT: int = _oscar.OSCAR_DEFAULT
 
+#: As ``n_draft`` of a step entry: its rows are queries only. They attend to every token of the sequence and append nothing;
+#: their keys and values are not read.
+QUERY_ONLY: int = _oscar.OSCAR_QUERY_ONLY
+
 #: The padding sequence: rows given to it are not stored, their output is 0 and their log-sum-exp -infinity.
 PADDING: int = 0
 

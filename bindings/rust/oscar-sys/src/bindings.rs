@@ -5,6 +5,7 @@ pub const OSCAR_VERSION_MINOR: u32 = 1;
 pub const OSCAR_VERSION_PATCH: u32 = 0;
 pub const OSCAR_ABI_VERSION: u32 = 1;
 pub const OSCAR_DEFAULT: u32 = 4294967295;
+pub const OSCAR_QUERY_ONLY: u32 = 4294967295;
 pub type oscar_status = i32;
 pub const OSCAR_OK: oscar_status_enum = 0;
 #[doc = " an argument is wrong; the text names it, what was got and what was wanted"]
@@ -3445,7 +3446,8 @@ pub struct oscar_step_entry {
     pub seq: oscar_seq,
     #[doc = " tokens that this step appends, drafts included; >= 1"]
     pub n_new: u32,
-    #[doc = " the last n_draft of them may be rejected: n_draft < max_rollback, n_draft <= n_new"]
+    #[doc = " the last n_draft of them may be rejected: n_draft < max_rollback, n_draft <= n_new; or"]
+    #[doc = "OSCAR_QUERY_ONLY"]
     pub n_draft: u32,
 }
 #[test]
@@ -3640,7 +3642,7 @@ extern "C" {
     #[doc = " are, padding included, and how long, does not matter. With max_open_steps > 1 a graph belongs to the order in which its"]
     #[doc = " step was opened. begin, end, truncate and fork are never captured."]
     #[doc = " Errors: NO_SPACE; NOT_FOUND; STATE (a sequence is in another open step, no step slot is free, or is_replay while the"]
-    #[doc = " cache is collecting); INVALID."]
+    #[doc = " cache is collecting); INVALID; UNSUPPORTED (OSCAR_QUERY_ONLY with a sliding window: its positions are another cache's)."]
     pub fn oscar_step_begin(
         cache: *mut oscar_cache,
         args: *const oscar_step_args,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::sys;
+
 /// A sequence of tokens in a cache: made by [`Cache::open`](crate::Cache::open) and
 /// [`Cache::fork`](crate::Cache::fork).
 ///
@@ -40,7 +42,8 @@ pub struct Entry {
     pub sequence: Sequence,
     /// Tokens that the step appends, drafts included; at least 1.
     pub n_new: u32,
-    /// The last `n_draft` of them may be rejected: less than `max_rollback`, at most `n_new`.
+    /// The last `n_draft` of them may be rejected: less than `max_rollback`, at most `n_new`. See also
+    /// [`query_only`](Entry::query_only).
     pub n_draft: u32,
 }
 
@@ -53,6 +56,13 @@ impl Entry {
     /// `n` rows that belong to no sequence.
     pub fn padding(n: u32) -> Entry {
         Entry::new(Sequence::PADDING, n)
+    }
+
+    /// `n` queries that attend to every token of `sequence` and append nothing: their keys and values are not read, and they
+    /// do not vote. For context parallelism, on the caches that do not get the new token; [`merge`](crate::merge) joins the
+    /// results.
+    pub fn query_only(sequence: Sequence, n: u32) -> Entry {
+        Entry { sequence, n_new: n, n_draft: sys::OSCAR_QUERY_ONLY }
     }
 
     /// The last `n_draft` of the new tokens may be rejected.

@@ -157,6 +157,7 @@ void Bench::make_buffers() {
   args_.query = {kind(dk), nullptr};
   args_.value_inverse = {kind(dv), nullptr};
   args_.workspace = workspace_->get();
+  args_.is_hopper = true;
 }
 
 double Bench::error_of(uint32_t sequence, uint32_t head, uint32_t token, const std::vector<float>& out) {
@@ -295,7 +296,7 @@ std::vector<Setting> settings(bool all) {
 }
 
 int run(bool all) {
-  check_cuda(cuda::prefill_prepare(), "prefill_prepare");
+  check_cuda(cuda::prefill_prepare(true), "prefill_prepare");
   cudaDeviceProp device;
   check_cuda(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
   bool ok = true;

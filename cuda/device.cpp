@@ -1,5 +1,7 @@
 #include "device.h"
 
+#include <cstdlib>
+#include <cstring>
 #include <new>
 
 namespace oscar::cuda {
@@ -7,6 +9,22 @@ namespace oscar::cuda {
 void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   throw Error(Status::kDevice, "%s: %s (%s)", what, cudaGetErrorName(error), cudaGetErrorString(error));
+}
+
+DeviceTraits::DeviceTraits(int device) {
+  const auto attribute = [device](cudaDeviceAttr name) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, name, device), "cudaDeviceGetAttribute");
+    return value;
+  };
+  major = attribute(cudaDevAttrComputeCapabilityMajor);
+  minor = attribute(cudaDevAttrComputeCapabilityMinor);
+  n_multiprocessors = static_cast<uint32_t>(attribute(cudaDevAttrMultiProcessorCount));
+  shared_bytes = static_cast<uint32_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+  const char* kernels = std::getenv("OSCAR_CUDA_KERNELS");
+  if (kernels && std::strcmp(kernels, "general") != 0 && kernels[0] != '\0')
+    throw Error(Status::kUnsupported, "OSCAR_CUDA_KERNELS is \"%.40s\", allowed: general", kernels);
+  is_hopper = major == 9 && minor == 0 && !(kernels && kernels[0] != '\0');
 }
 
 DeviceGuard::DeviceGuard(int device) {

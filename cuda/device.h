@@ -12,6 +12,17 @@ namespace oscar::cuda {
 // Throws DEVICE.
 void check(cudaError_t error, const char* what);
 
+// What the kernels ask of a device. Decode attention, the wide prefill kernel and dependent launches are for compute
+// capability 9.0 (Hopper); all else runs from 8.0 on. The environment variable OSCAR_CUDA_KERNELS=general does without the
+// former, for comparison.
+struct DeviceTraits {
+  explicit DeviceTraits(int device);
+  int major = 0, minor = 0;
+  uint32_t n_multiprocessors = 0;
+  uint32_t shared_bytes = 0;  // that a CTA may ask for
+  bool is_hopper = false;
+};
+
 // Makes a device current while it lives.
 class DeviceGuard {
  public:

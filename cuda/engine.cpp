@@ -7,12 +7,6 @@ namespace oscar::cuda {
 
 namespace {
 
-uint32_t n_multiprocessors(int device) {
-  int n = 0;
-  check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  return static_cast<uint32_t>(n);
-}
-
 uint32_t group_of(const EnginePlan& plan, const LayerPlan& l) {
   return l.n_q_heads / plan.classes[l.layer_class].n_kv_heads;
 }
@@ -57,8 +51,8 @@ void size_class(DeviceClass& d, const LayerClass& c, const EngineSizes& sizes, c
 }  // namespace
 
 DeviceSizes::DeviceSizes(const EnginePlan& plan, int device)
-    : engine(plan), n_multiprocessors(cuda::n_multiprocessors(device)), max_entries(plan.max_step_tokens),
-      max_sequences(0), max_ctas(0), max_segments(0), max_q_heads(0) {
+    : engine(plan), traits(device), max_entries(plan.max_step_tokens), max_sequences(0), max_ctas(0), max_segments(0),
+      max_q_heads(0) {
   for (const LayerPlan& l : plan.layers) {
     const LayerClass& c = plan.classes[l.layer_class];
     // A segment of many rows has more than one token; a batch-invariant one may have a part of a token's.
@@ -69,17 +63,18 @@ DeviceSizes::DeviceSizes(const EnginePlan& plan, int device)
     mapped_floats = std::max<uint64_t>(mapped_floats, uint64_t{plan.max_step_tokens} * l.n_q_heads * c.key_dim);
     prefill_workspace = std::max(prefill_workspace, prefill_workspace_bytes({c.key_dim, c.value_dim, l.n_q_heads,
                                                                              c.n_kv_heads, plan.max_step_tokens},
-                                                                            n_multiprocessors));
+                                                                            traits.n_multiprocessors));
   }
   for (const LayerPlan& l : plan.layers) {
+    if (!traits.is_hopper) break;  // no decode kernels
     const LayerClass& c = plan.classes[l.layer_class];
     const uint64_t n_chunks = max_chunks(plan, l, engine);
     for (uint32_t queries = 1; queries <= (plan.batch_invariant ? kInvariantQueries : kMaxQueries); ++queries)
       for (const uint32_t segments : {1u, max_segments}) {
         const AttendShape shape{block_shape(c), queries, segments, plan.batch_invariant};
-        max_ctas = std::max(max_ctas, attend_ctas(shape, n_multiprocessors));
+        max_ctas = std::max(max_ctas, attend_ctas(shape, traits.n_multiprocessors));
         attend_workspace = std::max(attend_workspace,
-                                    attend_workspace_bytes(shape, n_multiprocessors, max_segments, n_chunks));
+                                    attend_workspace_bytes(shape, traits.n_multiprocessors, max_segments, n_chunks));
       }
   }
   uint64_t heads = 0;
@@ -136,8 +131,8 @@ CudaEngine::CudaEngine(const EnginePlan& plan, const Calibration& calibration, c
 
 void CudaEngine::allocate(const DeviceAllocator& allocator, uint64_t arena_bytes) {
   const DeviceGuard guard(device_);
-  check(attend_prepare(), "preparing the decode kernels");
-  check(prefill_prepare(), "preparing the prefill kernels");
+  if (sizes_.traits.is_hopper) check(attend_prepare(), "preparing the decode kernels");
+  check(prefill_prepare(sizes_.traits.is_hopper), "preparing the prefill kernels");
   check(prepare_pack(), "preparing the packing kernels");
   pool_.allocate(allocator, arena_bytes);
   fixed_.allocate(allocator, fixed_device_bytes());

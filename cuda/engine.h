@@ -80,7 +80,7 @@ struct DeviceSizes {
   explicit DeviceSizes(const EnginePlan& plan, int device);
 
   EngineSizes engine;
-  uint32_t n_multiprocessors;
+  DeviceTraits traits;
   uint32_t max_entries;    // of a step, padding included
   uint32_t max_sequences;  // of the decode kernel's tables: entries, or parts of them
   uint32_t max_ctas, max_segments;

@@ -1,6 +1,8 @@
 // What the cache asks for (backend/device_engine.h): is this device usable, what will an engine take, make one.
 #include "backend/device_engine.h"
 
+#include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "engine.h"
@@ -9,8 +11,13 @@ namespace oscar {
 
 namespace {
 
-// The kernels' instruction set: sm_90.
-constexpr int kMajor = 9, kMinor = 0;
+// Compute capabilities from here on have the instructions of the general kernels.
+constexpr int kLeastMajor = 8;
+
+bool takes_unverified() {
+  const char* value = std::getenv("OSCAR_CUDA_UNVERIFIED");
+  return value && std::strcmp(value, "1") == 0;
+}
 
 class CountingMemory final : public std::pmr::memory_resource {
  public:
@@ -40,20 +47,26 @@ void cuda_check_device(int32_t device) {
   }
   if (device >= n_devices)
     throw Error(Status::kUnsupported, "device_id is %d, this machine has %d CUDA devices", device, n_devices);
-  int major = 0, minor = 0;
-  cuda::check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
-  cuda::check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
-  if (major != kMajor || minor != kMinor)
-    throw Error(Status::kUnsupported, "CUDA device %d has compute capability %d.%d, this library was built for %d.%d",
-                device, major, minor, kMajor, kMinor);
+  const cuda::DeviceTraits traits(device);
+  if (traits.major < kLeastMajor)
+    throw Error(Status::kUnsupported, "CUDA device %d has compute capability %d.%d, the kernels need 8.0", device,
+                traits.major, traits.minor);
+  if ((traits.major != 9 || traits.minor != 0) && !takes_unverified())
+    throw Error(
+        Status::kUnsupported,
+        "CUDA device %d has compute capability %d.%d: the kernels are compiled for it and were never run on it; "
+        "OSCAR_CUDA_UNVERIFIED=1 takes them",
+        device, traits.major, traits.minor);
 }
 
 void cuda_check_plan(const EnginePlan& plan, int32_t device) {
   cuda_check_device(device);
+  const cuda::DeviceTraits traits(device);
   for (uint32_t i = 0; i < plan.layers.size(); ++i) {
     const LayerPlan& l = plan.layers[i];
     const LayerClass& c = plan.classes[l.layer_class];
-    if (!cuda::prefill_serves({c.key_dim, c.value_dim, l.n_q_heads, c.n_kv_heads, plan.max_step_tokens}))
+    if (!cuda::prefill_serves({c.key_dim, c.value_dim, l.n_q_heads, c.n_kv_heads, plan.max_step_tokens},
+                              traits.shared_bytes))
       throw Error(Status::kUnsupported,
                   "layer %u: CUDA does not serve key_dim %u, value_dim %u, %u query heads and %u "
                   "KV heads in steps of %u tokens",

@@ -91,7 +91,7 @@ void CudaEngine::write_sequence(const StepView& step, uint32_t layer_class, cons
 
 // In a batch-invariant step: what the part itself is decides, never what stands beside it.
 bool CudaEngine::is_decoded(const PartWork& part, uint32_t layer_class) const {
-  return plan_.batch_invariant && !part.uses_scratch && part.n_new <= kInvariantTokens &&
+  return plan_.batch_invariant && sizes_.traits.is_hopper && !part.uses_scratch && part.n_new <= kInvariantTokens &&
          attend_serves({block_shape(plan_.classes[layer_class]), kInvariantQueries, 1, true});
 }
 
@@ -129,7 +129,7 @@ uint32_t CudaEngine::add_sequences(uint32_t group, bool seeing) {
 // Writes which blocks and pages each CTA of the decode kernel takes. False where there are too many.
 bool CudaEngine::plan(const StepView& step, uint32_t variant, const AttendShape& shape) {
   const LayerClass& c = plan_.classes[variants_[variant].layer_class];
-  const uint32_t n_ctas = attend_ctas(shape, sizes_.n_multiprocessors), n = u32(sequences_.size());
+  const uint32_t n_ctas = attend_ctas(shape, sizes_.traits.n_multiprocessors), n = u32(sequences_.size());
   const SpanEntry* spans = reinterpret_cast<const SpanEntry*>(tables_.line(0));
   const uint64_t line = variant_line(step.slot, variant);
   if (shape.batch_invariant) {
@@ -158,7 +158,7 @@ void CudaEngine::write_plan(const StepView& step, uint32_t variant) {
     few_rows = few_rows && !p.uses_scratch && p.n_new * v.group <= kMaxDecodeRows;
     all_decoded = all_decoded && p.is_decoded;
   }
-  if (!plan_.batch_invariant && !few_rows) return;
+  if (!sizes_.traits.is_hopper || (!plan_.batch_invariant && !few_rows)) return;
   sequences_.clear();
   AttendShape wanted = choice.decode;
   wanted.max_queries = add_sequences(v.group, true);
@@ -246,7 +246,7 @@ void CudaEngine::attend_decode(const StepView& step, const AttendRequest& r, flo
   args.workspace = area.attend_workspace;
   args.n_segments = sizes_.max_segments;
   args.mapped_queries = area.mapped_queries;
-  check(attend_launch(states_[step.slot].choices[variant].decode, args, sizes_.n_multiprocessors, true, stream_),
+  check(attend_launch(states_[step.slot].choices[variant].decode, args, sizes_.traits.n_multiprocessors, true, stream_),
         "attend");
 }
 
@@ -265,8 +265,9 @@ void CudaEngine::attend_any(const StepView& step, const AttendRequest& r, float*
   args.scratch_keys = scratch.keys;
   args.scratch_values = scratch.values;
   args.batch_invariant = plan_.batch_invariant;
+  args.is_hopper = sizes_.traits.is_hopper;
   args.workspace = areas_[step.slot].prefill_workspace;
-  check(prefill_launch(args, sizes_.n_multiprocessors, true, stream_), "attend");
+  check(prefill_launch(args, sizes_.traits.n_multiprocessors, args.is_hopper, stream_), "attend");
 }
 
 void CudaEngine::cast_votes(const StepView& step, const AttendRequest& r, const float* lse, int64_t lse_row_stride) {
@@ -288,7 +289,7 @@ void CudaEngine::cast_votes(const StepView& step, const AttendRequest& r, const 
   args.scale = r.scale;
   args.softcap = r.softcap;
   args.window = plan_.classes[l.layer_class].window;
-  check(votes_launch(args, true, stream_), "votes");
+  check(votes_launch(args, sizes_.traits.is_hopper, stream_), "votes");
 }
 
 void CudaEngine::attend(const StepView& step, const AttendRequest& r, bool votes) {

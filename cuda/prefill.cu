@@ -2,12 +2,11 @@
 #include "prefill.h"
 
 #include "prefill_kernel.cuh"
-#include "prefill_wide.cuh"
+#include "prefill_merge.cuh"
+#include "prefill_wide.h"
 
 namespace oscar::cuda {
 namespace {
-
-using PrefillKernel = void (*)(PrefillLaunch);
 
 struct KernelRow {
   uint32_t value_dim;
@@ -27,7 +26,7 @@ constexpr uint32_t kMostGroup = 32;
 // The kernel for long chunks of head_dim 128: tiles at least half full on average (batch-invariant steps do not ask: the
 // average is other sequences' matter), no window and no soft cap.
 bool wide_serves(const PrefillArgs& a) {
-  return a.key_dim == kWideDim && a.value_dim == kWideDim && a.window == 0 && !(a.softcap > 0.0f) &&
+  return a.is_hopper && a.key_dim == kWideDim && a.value_dim == kWideDim && a.window == 0 && !(a.softcap > 0.0f) &&
          (a.batch_invariant || uint64_t{a.n_rows} * a.group * 2 >= uint64_t{kWideTileRows} * a.n_parts);
 }
 
@@ -48,9 +47,10 @@ cudaError_t launch(PrefillKernel kernel, dim3 grid, uint32_t n_threads, uint32_t
 
 }  // namespace
 
-bool prefill_serves(const PrefillShape& shape) {
-  return is_head_dim(shape.key_dim) && is_head_dim(shape.value_dim) && shape.n_kv_heads > 0 &&
-         shape.n_q_heads % shape.n_kv_heads == 0 && shape.n_q_heads / shape.n_kv_heads - 1 < kMostGroup;
+bool prefill_serves(const PrefillShape& shape, uint32_t shared_bytes) {
+  return TileMemory(shape.key_dim, shape.value_dim).bytes <= shared_bytes && is_head_dim(shape.key_dim) &&
+         is_head_dim(shape.value_dim) && shape.n_kv_heads > 0 && shape.n_q_heads % shape.n_kv_heads == 0 &&
+         shape.n_q_heads / shape.n_kv_heads - 1 < kMostGroup;
 }
 
 // Launches that do not split need nothing.
@@ -58,20 +58,17 @@ uint64_t prefill_workspace_bytes(const PrefillShape& shape, uint32_t n_multiproc
   return partial_bytes(uint64_t{kSplitRowsPerMultiprocessor} * n_multiprocessors, shape.value_dim);
 }
 
-cudaError_t prefill_prepare() {
+cudaError_t prefill_prepare(bool is_hopper) {
+  int device = 0, limit = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   for (const KernelRow& row : kKernels) {
-    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(row.kernel),
-                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(TileMemory(kMaxHeadDim, row.value_dim).bytes));
-    if (error != cudaSuccess) return error;
+    const int bytes = static_cast<int>(TileMemory(kMaxHeadDim, row.value_dim).bytes);
+    if (error == cudaSuccess)
+      error = cudaFuncSetAttribute(reinterpret_cast<const void*>(row.kernel),
+                                   cudaFuncAttributeMaxDynamicSharedMemorySize, bytes < limit ? bytes : limit);
   }
-  for (const PrefillKernel kernel : {wide_prefill_kernel<false>, wide_prefill_kernel<true>}) {
-    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(kWideBytes));
-    if (error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
+  return error == cudaSuccess && is_hopper ? wide_prepare() : error;
 }
 
 cudaError_t prefill_launch(const PrefillArgs& args, uint32_t n_multiprocessors, bool dependent, cudaStream_t stream) {
@@ -92,13 +89,16 @@ cudaError_t prefill_launch(const PrefillArgs& args, uint32_t n_multiprocessors, 
                                              uint64_t{p.n_tiles} * args.n_kv_heads * p.n_splits * p.tile_rows);
   }
   const dim3 grid(p.n_tiles, args.n_kv_heads, p.n_splits);
-  const PrefillKernel wide = args.layout.h == kBlockTokens ? wide_prefill_kernel<true> : wide_prefill_kernel<false>;
-  const cudaError_t error = is_wide ? launch(wide, grid, kWideThreads, kWideBytes, dependent, stream, p)
-                                    : launch(kernel, grid, kPrefillThreads,
-                                             TileMemory(args.key_dim, args.value_dim).bytes, dependent, stream, p);
+  cudaError_t error;
+  if (is_wide) {
+    const WideInstance wide = wide_instance(args.layout.h == kBlockTokens);
+    error = launch(wide.kernel, grid, wide.n_threads, wide.shared_bytes, dependent, stream, p);
+  } else {
+    error = launch(kernel, grid, kPrefillThreads, TileMemory(args.key_dim, args.value_dim).bytes, dependent, stream, p);
+  }
   if (error != cudaSuccess || p.n_splits == 1) return error;
   return launch(merge_splits_kernel, dim3(p.n_tiles, args.n_kv_heads, p.tile_rows / (kMergeThreads / 32)),
-                kMergeThreads, 0, true, stream, p);
+                kMergeThreads, 0, args.is_hopper, stream, p);
 }
 
 }  // namespace oscar::cuda

@@ -31,6 +31,7 @@ struct PrefillArgs {
   uint32_t window;  // 0: everything
   MapView query, value_inverse;
   bool batch_invariant;  // how a row is computed depends on its own part alone
+  bool is_hopper;        // the wide kernel may be chosen
 
   void* workspace;  // prefill_workspace_bytes
 };
@@ -41,11 +42,12 @@ struct PrefillShape {
   uint32_t max_rows;  // of any step
 };
 
-// Head dims 64, 80, 96, 128, 192, 256 of keys and values, any group up to 32.
-bool prefill_serves(const PrefillShape& shape);
+// Head dims 64, 80, 96, 128, 192, 256 of keys and values, any group up to 32; large head dims need more shared memory than
+// some devices have.
+bool prefill_serves(const PrefillShape& shape, uint32_t shared_bytes);
 uint64_t prefill_workspace_bytes(const PrefillShape& shape, uint32_t n_multiprocessors);
-// Raises the shared-memory limits of all kernels on the current device. Once per device.
-cudaError_t prefill_prepare();
+// Raises the shared-memory limits of the kernels on the current device. Once per device.
+cudaError_t prefill_prepare(bool is_hopper);
 cudaError_t prefill_launch(const PrefillArgs& args, uint32_t n_multiprocessors, bool dependent, cudaStream_t stream);
 
 }  // namespace oscar::cuda

@@ -12,7 +12,7 @@
 
 namespace oscar::cuda {
 
-inline constexpr uint32_t kWideDim = 128, kWriters = 128;
+inline constexpr uint32_t kWriters = 128;
 inline constexpr float kValueUnit = 256.0f;
 
 // First of the four dims d, d + 2, d + 1, d + 3 that keys have at dim' `at`, a multiple of 4.

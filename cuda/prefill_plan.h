@@ -12,6 +12,7 @@
 namespace oscar::cuda {
 
 inline constexpr uint32_t kTileRows = 64, kWideTileRows = 128;
+inline constexpr uint32_t kWideDim = 128;    // the head_dim of the wide kernel
 inline constexpr uint32_t kTileTokens = 64;  // half a block, four pages, or that many rows of the scratch
 
 OSCAR_HD constexpr uint32_t tile_begin(uint32_t row, uint32_t part, uint32_t group, uint32_t tile_rows) {

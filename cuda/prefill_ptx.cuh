@@ -1,4 +1,4 @@
-// Instructions that only the prefill kernels use, as ptx.cuh has those of all (PTX ISA 8.0, sm_90).
+// Instructions that only the prefill kernels use, as ptx.cuh has those of all (PTX ISA 8.0, sm_80).
 #pragma once
 #include "ptx.cuh"
 

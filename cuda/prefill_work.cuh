@@ -13,6 +13,8 @@ struct PrefillLaunch {
   float* partial_out;
 };
 
+using PrefillKernel = void (*)(PrefillLaunch);
+
 struct RowTile {
   PartWork part;
   uint32_t head, number;  // KV head; number of the tile (prefill_plan.h)

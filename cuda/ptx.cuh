@@ -1,4 +1,5 @@
-// One wrapper per PTX instruction that the kernels use (PTX ISA 8.0, sm_90). No other file has inline assembly.
+// One wrapper per PTX instruction that the kernels use (PTX ISA 8.0). Those of sm_90 are for the kernels that are compiled
+// for it alone (cmake/cuda.cmake). No other file has inline assembly, but prefill_ptx.cuh and prefill_wgmma.cuh.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -93,10 +94,18 @@ __device__ __forceinline__ uint4 load_shared_again(const uint4* p) {
   return v;
 }
 
-// ---- programmatic dependent launch
+// ---- programmatic dependent launch; below sm_90 kernels start when the one before is done
 
-__device__ __forceinline__ void launch_dependents() { asm volatile("griddepcontrol.launch_dependents;"); }
-__device__ __forceinline__ void wait_for_previous_kernels() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ __forceinline__ void launch_dependents() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+__device__ __forceinline__ void wait_for_previous_kernels() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 // ---- named barrier 1: kThreads threads of the CTA (bar.sync needs whole warps)
 template <int kThreads>

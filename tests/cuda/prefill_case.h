@@ -54,13 +54,15 @@ class PrefillCase {
     return !s.tree_mask || mask_[uint64_t{first_row(sequence) + i} * mask_stride_ + j] != 0;
   }
 
+  bool is_hopper = true;  // false: the kernels of every device
+
   // One launch as on a device with n_multiprocessors; out in `dtype`, as bytes.
   void run(uint32_t n_multiprocessors, cuda::Dtype dtype, const BadToken* bad, std::vector<uint8_t>& out,
            std::vector<float>& lse) {
     make_pool(bad);
     const uint64_t element = dtype == cuda::Dtype::kF32 ? 4 : 2;
     const cuda::PrefillShape shape{g_.shape.key_dim, g_.shape.value_dim, n_q_heads(), g_.n_kv_heads, n_rows_};
-    if (!cuda::prefill_serves(shape)) std::abort();
+    if (!cuda::prefill_serves(shape, 232448)) std::abort();
     DeviceBuffer<uint8_t> pool(pool_), q(q_bytes_), mask(mask_),
         device_out(uint64_t{n_rows_} * n_q_heads() * g_.shape.value_dim * element),
         workspace(cuda::prefill_workspace_bytes(shape, n_multiprocessors));
@@ -103,6 +105,7 @@ class PrefillCase {
     a.query = {map_kind(g_.shape.key_dim), query_matrix.get()};
     a.value_inverse = {map_kind(g_.shape.value_dim), value_matrix.get()};
     a.workspace = workspace.get();
+    a.is_hopper = is_hopper;
     check_cuda(cuda::prefill_launch(a, n_multiprocessors, false, nullptr), "prefill_launch");
     check_cuda(cudaDeviceSynchronize(), "prefill");
     out = device_out.download();

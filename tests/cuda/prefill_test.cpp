@@ -147,6 +147,10 @@ void run_case(PreparedCase& c, uint32_t n_sm, uint64_t seed, Tally& tally) {
     compare(as_floats(out), lse, c, seed, tally);
     ++tally.n_launches;
   }
+  c.step.is_hopper = false;
+  c.step.run(n_sm, cuda::Dtype::kF32, nullptr, out, lse);
+  compare(as_floats(out), lse, c, seed, tally);
+  c.step.is_hopper = true;
   const uint32_t n = c.random.chance(0.5) ? 1 : n_sm;
   c.step.run(n, cuda::Dtype::kF32, nullptr, out, lse);
   c.step.run(n, cuda::Dtype::kF32, nullptr, again, lse_again);
@@ -156,7 +160,7 @@ void run_case(PreparedCase& c, uint32_t n_sm, uint64_t seed, Tally& tally) {
   c.step.run(n, dtype, nullptr, again, lse_again);
   if (again != rounded(as_floats(out), dtype)) tally.fail("a 16-bit output is not the rounded 32-bit one", seed);
   check_bad_token(c, n, as_floats(out), lse, seed, tally);
-  tally.n_launches += 4;
+  tally.n_launches += 5;
   ++tally.n_cases;
 }
 
@@ -197,7 +201,7 @@ int run_all(uint32_t n_cases, uint64_t first_seed) {
     return 77;
   }
   check_cuda(cudaDeviceGetAttribute(&n_sm, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute");
-  check_cuda(cuda::prefill_prepare(), "prefill_prepare");
+  check_cuda(cuda::prefill_prepare(true), "prefill_prepare");
   const uint32_t n_workers = std::max(1u, std::thread::hardware_concurrency());
   std::vector<std::future<std::unique_ptr<PreparedCase>>> ahead(n_cases);  // the oracle is slow: on all cores
   const auto prepare = [&](uint32_t i) {

@@ -325,6 +325,11 @@ std::vector<Setting> settings(bool all) {
     list.push_back({"4bit", {128, 128, 128, 2, 2}, 102400, batch, 1});
     list.push_back({"2bit", {64, 64, 4, 2, 2}, 102400, batch, 1});
   }
+  for (uint32_t dim : {96u, 192u, 256u}) {
+    Setting other{"2bit", {dim, dim, 4, 2, 2}, 32768, 16, 1};
+    other.dense = (dim & (dim - 1)) != 0;
+    list.push_back(other);
+  }
   return list;
 }
 

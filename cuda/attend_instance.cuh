@@ -12,8 +12,10 @@ struct AttendInstance {
 
 inline constexpr int kInstanceSizes = 4;  // for up to 4, 8, 16 and 32 queries
 
-template <class P, int kTiles, int kSets, int kWarps>
+// kWarps where the registers of the sums allow it, else 8.
+template <class P, int kTiles, int kSets, int kWarpsWanted>
 AttendInstance attend_instance() {
+  constexpr int kWarps = P::kDv > 128 ? 8 : kWarpsWanted;
   using C = Config<P, kTiles, kSets, kWarps, 1>;
   static_assert(C::kFit >= C::kGroups);
   return {attend_kernel<C>, C::kThreads, C::kSharedBytes, 1, Partials<C>::kBytes};

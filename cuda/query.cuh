@@ -19,6 +19,8 @@ inline constexpr int kQueryCode = 127 * 256 + 127;
 template <int kDk_, int kTiles_, int kSets_>
 struct QueryOperands {
   static constexpr int kDk = kDk_, kTiles = kTiles_, kSets = kSets_, kTileRows = 8 / kSets;
+  // Dims of a row that a lane encodes: an even number; of 96 dims 24 lanes have 4.
+  static constexpr int kPerLane = kDk % 64 == 0 ? kDk / 32 : (kDk + 127) / 128 * 4;
   uint4 codes[kTiles][kSets][kDk / 32][32];
   uint4 exact[kTiles][kDk / 16][32];  // set 0 only
   float2 unit[kTiles * kTileRows];    // step of the integers, and step * (sum of the row's integers)
@@ -82,15 +84,17 @@ __device__ __forceinline__ void hadamard_of_row(float (&x)[kPerLane]) {
   for (int e = 0; e < kPerLane; ++e) x[e] *= factor;
 }
 
-// Row `row` of the segment: x its exact query, y its mapped one (both scaled), kPerLane elements a lane. One warp does it
-// alone while all others wait: neighbouring dims are stored together.
-template <class Q, int kPerLane>
-__device__ __forceinline__ void encode_query(Q& operands, int row, const float (&x)[kPerLane],
-                                             const float (&y)[kPerLane]) {
+// Row `row` of the segment: x its exact query, y its mapped one (both scaled), kPerLane elements a lane, zeros past the
+// last. One warp does it alone while all others wait: neighbouring dims are stored together.
+template <class Q>
+__device__ __forceinline__ void encode_query(Q& operands, int row, const float (&x)[Q::kPerLane],
+                                             const float (&y)[Q::kPerLane]) {
+  constexpr int kPerLane = Q::kPerLane;
   constexpr int kBytes = kPerLane % 4 == 0 ? 4 : 2;  // codes that lie side by side
   static_assert(kPerLane % kBytes == 0);
   using Codes = std::conditional_t<kBytes == 4, uint32_t, uint16_t>;
   const int lane = threadIdx.x & 31, tile = row / Q::kTileRows, r = row % Q::kTileRows;
+  const bool has_dims = lane * kPerLane < Q::kDk;
   float largest = 0.0f;
   bool finite = true;
 #pragma unroll
@@ -115,6 +119,7 @@ __device__ __forceinline__ void encode_query(Q& operands, int row, const float (
       hi |= (static_cast<uint32_t>(upper) & 255) << 8 * b;
       lo |= (static_cast<uint32_t>(v - upper * 256) & 255) << 8 * b;
     }
+    if (!has_dims) continue;
 #pragma unroll
     for (int part = 0; part < Q::kSets; ++part)  // MMA row: r + part * kTileRows
 #pragma unroll
@@ -127,6 +132,7 @@ __device__ __forceinline__ void encode_query(Q& operands, int row, const float (
   }
 #pragma unroll
   for (int e = 0; e < kPerLane; e += 2) {
+    if (!has_dims) continue;
     const int d = lane * kPerLane + e;
     const __nv_bfloat162 high = __floats2bfloat162_rn(x[e], x[e + 1]);
     const __nv_bfloat162 low = __floats2bfloat162_rn(x[e] - __low2float(high), x[e + 1] - __high2float(high));
@@ -147,12 +153,12 @@ __device__ __forceinline__ void encode_query(Q& operands, int row, const float (
 template <class Q>
 __device__ __forceinline__ void load_queries(const AttendArgs& args, const SequenceWork& seq, uint32_t head, int warp,
                                              int n_warps, Q& operands) {
-  constexpr int kDk = Q::kDk, kPerLane = kDk / 32;
+  constexpr int kDk = Q::kDk, kPerLane = Q::kPerLane;
   const int lane = threadIdx.x & 31;
   const float scale = args.scale * kLog2e;
   for (int row = warp; row < Q::kTiles * Q::kTileRows; row += n_warps) {
     float x[kPerLane] = {}, y[kPerLane] = {};
-    if (row < static_cast<int>(seq.n_queries)) {
+    if (row < static_cast<int>(seq.n_queries) && lane * kPerLane < kDk) {
       const uint32_t r = seq.query_begin + row, token = r / args.group;
       const int64_t tensor_row = int64_t{seq.first_row} + token, q_head = int64_t{head} * args.group + r % args.group;
       const int64_t at = tensor_row * args.q.row_stride + q_head * args.q.head_stride + lane * kPerLane;
@@ -166,7 +172,7 @@ __device__ __forceinline__ void load_queries(const AttendArgs& args, const Seque
         for (int e = 0; e < kPerLane; ++e) y[e] = mapped[e] * scale;
       }
     }
-    if constexpr ((kPerLane & (kPerLane - 1)) == 0)
+    if constexpr ((kPerLane & (kPerLane - 1)) == 0 && kPerLane * 32 == kDk)
       if (args.query.kind == MapKind::kHadamard) hadamard_of_row(y);
     encode_query(operands, row, x, y);
   }

@@ -8,6 +8,7 @@
 #include "attend.h"
 #include "backend/cpu.h"
 #include "device_buffer.h"
+#include "device_map.h"
 #include "random_work.h"
 
 namespace oscar::testing {
@@ -211,7 +212,8 @@ class DecodeCase {
     a.scale = scale_;
     a.softcap = g_.softcap;
     a.window = s.window;
-    a.query.kind = a.value_inverse.kind = s.map;
+    a.query.kind = device_map_kind(s.map, g_.shape.key_dim);
+    a.value_inverse.kind = device_map_kind(s.map, g_.shape.value_dim);
     return a;
   }
 
@@ -353,12 +355,10 @@ class DecodeCase {
 
   // One transform per head for all sequences: those of sequence 0, here and in the oracle.
   void make_transforms() {
-    if (g_.sequences[0].map != MapKind::kDense) return;
     for (uint32_t h = 0; h < g_.n_kv_heads; ++h) {
       const HeadTransform& t = problems_[h]->transform();
-      query_matrix_.insert(query_matrix_.end(), t.query.matrix, t.query.matrix + g_.shape.key_dim * g_.shape.key_dim);
-      value_matrix_.insert(value_matrix_.end(), t.value_inverse.matrix,
-                           t.value_inverse.matrix + g_.shape.value_dim * g_.shape.value_dim);
+      add_device_matrix(t.query, g_.shape.key_dim, query_matrix_);
+      add_device_matrix(t.value_inverse, g_.shape.value_dim, value_matrix_);
     }
   }
 

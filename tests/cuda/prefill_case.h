@@ -7,6 +7,7 @@
 
 #include "backend/cpu.h"
 #include "device_buffer.h"
+#include "device_map.h"
 #include "prefill.h"
 #include "prefill_plan.h"
 #include "random_work.h"
@@ -147,11 +148,7 @@ class PrefillCase {
 
   uint64_t page_bytes() const { return uint64_t{kPageTokens} * (g_.shape.key_dim + g_.shape.value_dim) * 2; }
   int64_t q_row_stride() const { return int64_t{n_q_heads()} * (g_.shape.key_dim + 8) + 3; }
-  // Other Hadamard orders than powers of two come to the kernels as matrices.
-  MapKind map_kind(uint32_t dim) const {
-    const MapKind kind = g_.sequences[0].map;
-    return kind == MapKind::kHadamard && (dim & (dim - 1)) != 0 ? MapKind::kDense : kind;
-  }
+  MapKind map_kind(uint32_t dim) const { return device_map_kind(g_.sequences[0].map, dim); }
 
   void make_tables(Random& random) {
     uint64_t unit = 1;  // unit 0 stays poison
@@ -288,21 +285,9 @@ class PrefillCase {
   void make_transforms() {
     for (uint32_t h = 0; h < g_.n_kv_heads; ++h) {
       const HeadTransform& t = problems_[h]->transform();
-      add_matrix(t.query, g_.shape.key_dim, query_matrix_);
-      add_matrix(t.value_inverse, g_.shape.value_dim, value_matrix_);
+      add_device_matrix(t.query, g_.shape.key_dim, query_matrix_);
+      add_device_matrix(t.value_inverse, g_.shape.value_dim, value_matrix_);
     }
-  }
-  void add_matrix(const LinearMap& map, uint32_t dim, std::vector<float>& matrices) const {
-    if (map_kind(dim) != MapKind::kDense) return;
-    std::vector<float> m(dim * dim);
-    if (map.kind == MapKind::kDense) {
-      m.assign(map.matrix, map.matrix + dim * dim);
-    } else {
-      hadamard_matrix(dim, m.data());
-      for (uint32_t i = 0; map.transposed && i < dim; ++i)
-        for (uint32_t j = 0; j < i; ++j) std::swap(m[i * dim + j], m[j * dim + i]);
-    }
-    matrices.insert(matrices.end(), m.begin(), m.end());
   }
 
   PrefillGeometry g_;

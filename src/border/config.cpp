@@ -83,6 +83,7 @@ oscar_layer_config layer_at(const oscar_cache_config& c, uint32_t index) {
   check_layer_size(size, name);
   check_same_size(bytes, size, alignof(oscar_layer_config), name);
   const oscar_layer_config layer = read_struct(reinterpret_cast<const oscar_layer_config*>(bytes), name);
+  if (layer.reserved != 0) throw Error(Status::kInvalid, "%s: reserved is %u, wanted: 0", name, layer.reserved);
   return layer;
 }
 

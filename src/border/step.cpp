@@ -76,6 +76,7 @@ oscar_status oscar_step_begin(oscar_cache* cache, const oscar_step_args* args, o
                   cache->cache.plan().config.max_step_tokens);
     require(a.entries, "entries");
     if (a.is_replay > 1) throw Error(Status::kInvalid, "is_replay is %u, allowed: 0, 1", a.is_replay);
+    if (a.reserved != 0) throw Error(Status::kInvalid, "reserved is %u, wanted: 0", a.reserved);
     std::vector<StepRequest> requests;
     for (uint32_t i = 0; i < a.n_entries; ++i) {
       const oscar_step_entry& e = a.entries[i];

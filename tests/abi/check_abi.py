@@ -17,13 +17,14 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 HEADER = HERE.parent.parent / "include" / "oscar" / "oscar.h"
-# What a program that uses liboscar must have: the C and C++ run time, nothing else.
-# The library never prints, ends the process, or starts other programs. Its threads are those of src/backend/worker_pool.h,
-# which are joined: tests/property/threads.cpp counts them.
+# The library never prints, ends the process, starts other programs, or opens files and connections. Its threads are those of
+# src/backend/worker_pool.h, which are joined: tests/property/threads.cpp counts them.
 MUST_NOT_CALL = re.compile(
     r"(v?f?printf|v?dprintf|(f|__f)?puts(_unlocked)?|f?putc(har)?|fwrite|write|perror|abort|_?_?exit|_Exit|quick_exit"
     r"|__assert_fail|__(v?f)?printf_chk|pthread_create|thrd_create|v?fork|system|popen|posix_spawn|_ZSt4cout|_ZSt4cerr|_ZSt4clog"
-    r"|_ZNSt6thread6detachEv)")
+    r"|exec[lv]p?e?|dlm?open|(f|fre|fd)?open(at)?(64)?|creat(64)?|opendir|mkstemps?|tmpfile(64)?|shm_open|socket|connect|bind"
+    r"|_ZNSt6thread6detachEv|_ZNSt\d+basic_(filebuf|[io]?fstream)\w*)")
+# What a program that uses liboscar must have: the C and C++ run time, nothing else.
 MAY_NEED = re.compile(r"(libc|libm|libstdc\+\+|libgcc_s|ld-linux[-\w]*)\.so\.\d+")
 
 
@@ -94,7 +95,7 @@ def symbols(library):
         problems.append(f"SONAME is {dynamic(library, 'SONAME')}, wanted liboscar.so.{abi}")
     text = subprocess.run(["nm", "-D", "--undefined-only", library], check=True, capture_output=True, text=True).stdout
     called = sorted({line.split()[-1].split("@")[0] for line in text.splitlines()})
-    problems += [f"calls {name}: the library never prints, aborts, or lets threads go"
+    problems += [f"calls {name}: the library never prints, aborts, opens anything, or lets threads go"
                  for name in called if MUST_NOT_CALL.fullmatch(name)]
     problems += [f"needs {name}, which no program should have to have"
                  for name in dynamic(library, "NEEDED") if not MAY_NEED.fullmatch(name)]

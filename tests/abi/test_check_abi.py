@@ -79,8 +79,13 @@ class CheckAbi(unittest.TestCase):
     def test_another_soname_is_found(self):
         self.found(symbols(soname="liboscar.so.2"), "SONAME")
 
-    def test_a_library_that_prints_aborts_or_starts_threads_of_its_own_is_found(self):
+    def test_a_library_that_prints_aborts_opens_files_or_starts_threads_of_its_own_is_found(self):
         for call, code in (("puts", 'int puts(const char *); void oscar_x(void) { puts("x"); }'),
+                           ("fopen", "void *fopen(const char *, const char *); "
+                            'void oscar_x(void) { fopen("x", "r"); }'),
+                           ("open64", 'int open64(const char *, int); void oscar_x(void) { open64("x", 0); }'),
+                           ("socket", "int socket(int, int, int); void oscar_x(void) { socket(0, 0, 0); }"),
+                           ("execve", 'int execve(const char *, void *, void *); void oscar_x(void) { execve("x", 0, 0); }'),
                            ("abort", "void abort(void); void oscar_x(void) { abort(); }"),
                            ("pthread_create", "int pthread_create(void); void oscar_x(void) { pthread_create(); }")):
             with self.subTest(call):

@@ -14,6 +14,12 @@ T poison() {
   return reinterpret_cast<T>(uintptr_t{0xbad0bad0});
 }
 
+// Of an array that the scene owns, and the call only reads.
+template <class T>
+T& element(const T* array, size_t i) {
+  return const_cast<T&>(array[i]);
+}
+
 // A struct, and what a newer header might have behind it.
 template <class T>
 struct Padded {

@@ -5,7 +5,8 @@
   - call(), which makes the call with them;
   - destroy_made(), after success: gives back the object that the call made;
   - outputs_are_empty(): every output is NULL, 0, or a struct of zeros;
-  - visit(v): hands every pointer, struct, tensor, enum, integer and float that the call can see to v, with its name.
+  - visit(v): hands every pointer, struct, tensor, enum, integer and float that the call can see to v, with its name; of
+    an array of structs, those of its first two elements.
 
   generate_frames.py > frames.h
 """
@@ -19,6 +20,10 @@ INTEGERS = {"uint8_t", "uint16_t", "uint32_t", "uint64_t", "int32_t", "int64_t",
 HANDLES = set(re.findall(r"typedef struct (\w+) \1;", CODE))
 
 
+# How many elements an array's scene has at least: the first one's struct_size is the distance of them all.
+N_ELEMENTS = 2
+
+
 def enums():
     """{enum: [value, ...]}, by the name with which comments and fields call it."""
     found = {}
@@ -28,7 +33,7 @@ def enums():
 
 
 def structs():
-    """{struct: [(type, field, enum or None), ...]}; a field's enum stands in the comment behind it."""
+    """{struct: [(type, field, enum or None), ...]}; a field's enum stands in the comment behind it, or has its name."""
     def enum_of(comment):
         word = re.match(r"/\*\s*(\w+)", comment.group(0))
         name = re.sub("_enum$", "", word.group(1)) if word else ""
@@ -44,7 +49,8 @@ def structs():
                 continue
             field = re.fullmatch(r"(.*?[\s*])(\w+)\s*(\[[^\]]*\])?", match.group(1).strip(), flags=re.S)
             kind = re.sub(r"\s+", " ", field.group(1)).strip()
-            fields.append(("array" if field.group(3) else kind, field.group(2), match.group(2)))
+            enum = match.group(2) or (f"oscar_{field.group(2)}" if f"oscar_{field.group(2)}" in ENUMS else None)
+            fields.append(("array" if field.group(3) else kind, field.group(2), enum))
         found[name] = fields
     return found
 
@@ -61,13 +67,38 @@ def functions():
         yield name, [(re.sub(r"\s+", " ", p.group(1)).strip(), p.group(2)) for p in split]
 
 
-def visit_fields(struct, name, path):
+def pointed_struct(kind):
+    """The struct that a const pointer to argument structs points to, or None."""
+    match = re.fullmatch(r"const (\w+) \*", kind)
+    return match.group(1) if match and match.group(1) in STRUCTS else None
+
+
+def visit_elements(struct, pointer, siblings, name, owner):
+    """Visits what owner + pointer points to: a struct, or an array whose length a sibling holds."""
+    length = next((n for n in (f"n_{pointer[:-1]}_configs", f"n_{pointer}") if n in siblings), None)
     lines = []
+    for i in range(N_ELEMENTS if length else 1):
+        at, called = f"element({owner}{pointer}, {i})", f"{name}[{i}]" if length else name
+        guard = f"{owner}{pointer} && {owner}{length} > {i}" if length else f"{owner}{pointer}"
+        lines.append(f"if ({guard}) {{")
+        if STRUCTS[struct][0][1] == "struct_size":
+            lines.append(f'  v.element_size("{called}", {at}.struct_size);')
+        lines += [f"  {line}" for line in visit_fields(struct, called, at)] + ["}"]
+    return lines
+
+
+def visit_fields(struct, name, path):
+    lines, siblings = [], [field for _, field, _ in STRUCTS[struct]]
+    for kind, field, _ in STRUCTS[struct]:  # before the lengths of the arrays become wrong
+        if pointed_struct(kind):
+            lines += visit_elements(pointed_struct(kind), field, siblings, f"{name}.{field}", f"{path}.")
     for kind, field, enum in STRUCTS[struct]:
         at, called = f"{path}.{field}", f'"{name}.{field}"'
         if field == "struct_size" or kind == "array":
             continue
-        if enum:
+        if field == "reserved":
+            lines.append(f"v.reserved({called}, {at});")
+        elif enum:
             lines.append(f"v.enumeration({called}, {at}, {{{', '.join(map(str, ENUMS[enum]))}}});")
         elif kind == "function" or kind.endswith("*"):
             lines.append(f"v.pointer({called}, {at});")
@@ -86,6 +117,10 @@ def visit_fields(struct, name, path):
 
 def frame(name, parameters):
     members, visits, empty, made, arguments = [], [], [], [], []
+    lengths = [parameter for _, parameter in parameters]
+    for kind, parameter in parameters:
+        if pointed_struct(kind) and f"n_{parameter}" in lengths:
+            visits += visit_elements(pointed_struct(kind), parameter, lengths, parameter, "")
     for kind, parameter in parameters:
         pointed = re.sub(r"\bconst\b|\*", "", kind).strip()
         n_stars, is_const, called = kind.count("*"), "const" in kind, f'"{parameter}"'
@@ -94,7 +129,7 @@ def frame(name, parameters):
             members += [f"{pointed} *{parameter}_store = poison<{pointed} *>();", f"{kind}{parameter} = &{parameter}_store;"]
             empty.append(f"{parameter}_store == nullptr")
             made.append(f"if ({parameter}) {pointed}_destroy({parameter}_store);")
-        elif n_stars == 1 and pointed in STRUCTS and parameter not in ("parts", "layers"):
+        elif n_stars == 1 and pointed in STRUCTS and f"n_{parameter}" not in lengths:
             members += [f"Padded<{pointed}> {parameter}_store;", f"{kind}{parameter} = &{parameter}_store.value;"]
             if pointed == "oscar_tensor":
                 visits.append(f"if ({parameter}) v.tensor({called}, {parameter}_store.value);")

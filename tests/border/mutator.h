@@ -60,6 +60,13 @@ class Mutator {
     if (applied_ && expected_ == Expected::kServed && store.value.struct_size == sizeof(T) + 8) tail_ = store.tail;
   }
 
+  // Of a struct that a pointer of another one, or an array, leads to; nothing is known of what lies behind it.
+  void element_size(const char* name, uint32_t& struct_size) {
+    const uint32_t size = struct_size;
+    for (uint32_t bytes : {0u, 4u, UINT32_MAX}) element_size(name, struct_size, bytes, Expected::kRefused);
+    for (uint32_t bytes : {size - 1, size - 8}) element_size(name, struct_size, bytes, Expected::kEither);
+  }
+
   template <class T>
   void enumeration(const char* name, T& field, const std::set<int64_t>& values) {
     std::set<int64_t> around;
@@ -83,6 +90,10 @@ class Mutator {
       if (v == field || (is_count && v > field)) continue;
       choose(name, "is " + std::to_string(v), Expected::kEither, [&] { field = v; });
     }
+  }
+
+  void reserved(const char* name, uint32_t& field) {
+    for (uint32_t v : {1u, UINT32_MAX}) choose(name, "is " + std::to_string(v), Expected::kRefused, [&] { field = v; });
   }
 
   void real(const char* name, float& field) {
@@ -121,6 +132,10 @@ class Mutator {
     });
   }
 
+  void element_size(const char* name, uint32_t& struct_size, uint32_t bytes, Expected expected) {
+    choose(name, "has struct_size " + std::to_string(bytes), expected, [&] { struct_size = bytes; });
+  }
+
   template <class T>
   void field(const char* name, const char* part, T& field, std::initializer_list<int64_t> values, Expected expected) {
     for (int64_t v : values)
@@ -144,7 +159,7 @@ class Mutator {
   void tensor_shape(const char* name, oscar_tensor& t, const oscar_tensor& was) {
     for (int32_t i = 0; i < was.ndim; ++i) {
       const bool is_free = (function_ == "oscar_calibrator_feed" && i == 0) ||
-                           std::string(name) == "args.rope_frequencies";
+                           std::string(name).ends_with(".rope_frequencies");
       field(name, "an extent", t.shape[i], {0, -1, INT64_MIN, INT64_MAX, INT64_MAX / 2}, Expected::kRefused);
       field(name, "an extent", t.shape[i], {was.shape[i] - 1}, is_free ? Expected::kEither : Expected::kRefused);
     }
@@ -189,13 +204,11 @@ class Mutator {
         "oscar_read.v_out",
         "oscar_merge.lse",
         "oscar_calibration_save.bytes",
-        "oscar_calibrator_create.args.model",
-        "oscar_calibrator_create.args.note",
     };
-    const auto ends = [&](const std::string& end) {
-      return name.size() >= end.size() && name.substr(name.size() - end.size()) == end;
-    };
-    return optional.contains(function_ + "." + name) || ends("config.calibration") || ends("config.self_calibrate");
+    if (optional.contains(function_ + "." + name)) return true;
+    for (const char* end : {"config.calibration", "config.self_calibrate", ".model", ".note"})
+      if (name.ends_with(end)) return true;
+    return false;
   }
 
   // More than there is would be a lie about memory, which the library cannot see.
@@ -238,10 +251,14 @@ struct OutputPoison {
   template <class... T>
   void sized(T&&...) {}
   template <class... T>
+  void element_size(T&&...) {}
+  template <class... T>
   void enumeration(T&&...) {}
   void enumeration(const char*, auto&, std::initializer_list<int64_t>) {}
   template <class... T>
   void integer(T&&...) {}
+  template <class... T>
+  void reserved(T&&...) {}
   template <class... T>
   void real(T&&...) {}
   template <class... T>

@@ -25,7 +25,9 @@ oscar_cache_config small_config() {
   return c;
 }
 
+// A call that was refused may have left a wrong element.
 void set(Padded<oscar_cache_config>& to, Scene& s) {
+  for (oscar_layer_config& l : s.layers) OSCAR_OK_(oscar_layer_config_init(&l, sizeof l));
   to.value = small_config();
   to.value.layers = s.layers.data();
   to.value.n_layer_configs = 2;
@@ -33,8 +35,7 @@ void set(Padded<oscar_cache_config>& to, Scene& s) {
 
 }  // namespace
 
-Scene::Scene() : identity(64 * 64) {
-  for (size_t i = 0; i < 64; ++i) identity[i * 65] = 1.0f + static_cast<float>(i % 2);
+Scene::Scene() : layers(2), identity(64 * 64) {
   for (auto& m : memory) {
     m.resize(kRoom);
     for (size_t i = 0; i < kRoom; ++i) m[i] = static_cast<float>(static_cast<int32_t>(i * 2654435761u)) * 0x1p-31f;
@@ -51,14 +52,7 @@ Scene::Scene() : identity(64 * 64) {
   append.v = tensor(memory[1].data(), {2, 1, 64});
   OSCAR_OK_(oscar_append(frozen.cache(), step, &append, nullptr));
 
-  layers.resize(2);
-  for (oscar_layer_config& l : layers) OSCAR_OK_(oscar_layer_config_init(&l, sizeof l));
-  for (oscar_calibration_layer& l : matrices) {
-    l.struct_size = sizeof l;
-    l.n_kv_heads = 1;
-    l.key_dim = l.value_dim = 64;
-    l.key_transform = l.query_moment = l.value_transform = tensor(identity.data(), {1, 64, 64});
-  }
+  set_matrices();
   OSCAR_OK_(oscar_calibration_create(matrices, 2, &calibration));
   uint64_t size = 0;
   OSCAR_OK_(oscar_calibration_save(calibration, nullptr, 0, &size));
@@ -79,6 +73,17 @@ Scene::Scene() : identity(64 * 64) {
 Scene::~Scene() {
   oscar_calibrator_destroy(calibrator);
   oscar_calibration_destroy(calibration);
+}
+
+void Scene::set_matrices() {
+  std::fill(identity.begin(), identity.end(), 0.0f);
+  for (size_t i = 0; i < 64; ++i) identity[i * 65] = 1.0f + static_cast<float>(i % 2);
+  for (oscar_calibration_layer& l : matrices) {
+    l.struct_size = sizeof l;
+    l.n_kv_heads = 1;
+    l.key_dim = l.value_dim = 64;
+    l.key_transform = l.query_moment = l.value_transform = tensor(identity.data(), {1, 64, 64});
+  }
 }
 
 Bytes Scene::look() const {
@@ -105,7 +110,8 @@ void good(Scene&, Frame_oscar_cache_config_init& f) {
 
 void good(Scene& s, Frame_oscar_cache_check& f) {
   set(f.config_store, s);
-  f.config_store.value.self_calibrate = &s.rope.args;
+  s.self_calibrate = s.rope.args;
+  f.config_store.value.self_calibrate = &s.self_calibrate;
   f.context = 300;
 }
 
@@ -113,6 +119,7 @@ void good(Scene& s, Frame_oscar_calibration_default& f) { set(f.config_store, s)
 void good(Scene& s, Frame_oscar_calibration_identity& f) { set(f.config_store, s); }
 
 void good(Scene& s, Frame_oscar_calibration_create& f) {
+  s.set_matrices();
   f.layers = s.matrices;
   f.n_layers = 2;
 }
@@ -148,6 +155,8 @@ void good(Scene& s, Frame_oscar_calibration_head_get& f) {
 
 void good(Scene& s, Frame_oscar_calibration_slice& f) {
   f.calibration = s.calibration;
+  s.parts[0] = {1, 0, 1};
+  s.parts[1] = {0, 0, 1};
   f.parts = s.parts;
   f.n_parts = 2;
 }

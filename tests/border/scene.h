@@ -16,6 +16,7 @@ class Scene {
 
   // What const calls say of it, and all that shows when it goes on.
   Bytes look() const;
+  void set_matrices();
 
   static constexpr Geometry kGeometry{2, 2, 1, 64, 64};
   World frozen{false, 150}, collecting{true, 330};
@@ -25,6 +26,7 @@ class Scene {
   oscar_calibration* calibration = nullptr;
   oscar_calibrator* calibrator = nullptr;
   Rope rope;
+  oscar_calibrator_args self_calibrate{};
   Bytes calibration_file, rotation_file;
   std::vector<oscar_layer_config> layers;
   oscar_calibration_layer matrices[2] = {};
@@ -33,7 +35,7 @@ class Scene {
   std::vector<float> memory[8];
   std::vector<uint8_t> mask;
   uint32_t indices[4] = {};
-  oscar_calibration_part parts[2] = {{1, 0, 1}, {0, 0, 1}};
+  oscar_calibration_part parts[2] = {};
   oscar_step_entry entries[2] = {};
 };
 

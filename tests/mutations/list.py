@@ -1,4 +1,5 @@
-"""What is broken, where, and which test has to notice. Each text stands in its file exactly once."""
+"""What is broken, where, and which test has to notice. Each text stands in its file exactly once. A test with a slash in its
+name is a program of the repository."""
 from typing import NamedTuple
 
 
@@ -11,7 +12,7 @@ class Mutation(NamedTuple):
     new: str
 
 
-FAULTS, BORDER, PROPERTY = ["oscar_faults"], ["oscar_border"], ["oscar_property"]
+FAULTS, BORDER, PROPERTY, BACKENDS = ["oscar_faults"], ["oscar_border"], ["oscar_property"], ["oscar_backends_test"]
 
 MUTATIONS = [
     Mutation("out of memory has another status", "faults.every_allocation", FAULTS, "src/border/guard.h",
@@ -36,17 +37,39 @@ MUTATIONS = [
              "c.writer > OSCAR_WRITER_SHAPED)", "c.writer > OSCAR_WRITER_SHAPED + 1)"),
     Mutation("a NULL is followed", "border.every_argument", BORDER, "src/border/step.cpp",
              '    require(a.entries, "entries");\n', ""),
+    Mutation("a reserved field of a layer entry may be anything", "border.every_argument", BORDER, "src/border/config.cpp",
+             "  if (layer.reserved != 0)", "  if (layer.reserved == 7)"),
+    Mutation("an entry's enum may be one too large", "border.every_argument", BORDER, "src/border/config.cpp",
+             "  if (storage > OSCAR_STORAGE_EXACT)", "  if (storage > OSCAR_STORAGE_EXACT + 1)"),
+    Mutation("the entries of a calibration may differ in size", "border.every_argument", BORDER, "src/border/calibration.cpp",
+             "  check_same_size(bytes, layers->struct_size, alignof(oscar_calibration_layer), name);\n", ""),
     Mutation("a cut leaves the rest of its last block", "property.model", PROPERTY, "src/cache/sequences.cpp",
              "    if (!s.blocks.empty() && s.blocks.back().end() > n_tokens)\n", "    if (s.blocks.empty())\n"),
     Mutation("an aborted step keeps its blocks", "property.model", PROPERTY, "src/cache/steps.cpp",
              "  for (Unit unit : step.blocks) pool_.release(unit);\n  for (const StepEntry& e : step.entries) {\n",
              "  for (const StepEntry& e : step.entries) {\n"),
+    Mutation("a fork does not count as a holder of its blocks", "property.model", PROPERTY, "src/cache/sequences.cpp",
+             "    for (const BlockEntry& b : to.blocks) pool_.share(b.unit);\n", ""),
+    Mutation("failures are not made as short as can be", "property.model_shrinks", ["oscar_property", "oscar_planted_fault"],
+             "tests/property/shrink.py", "            if size == 1:\n", "            if size < 1000:\n"),
     Mutation("votes of drafts count", "property.drafts", PROPERTY, "src/cache/steps.cpp",
              "const uint64_t settled = e.base > max_rollback ? e.base - max_rollback : 0;", "const uint64_t settled = e.base;"),
     Mutation("bytes in use are too few", "property.memory", PROPERTY, "src/cache/pool.h",
              "bytes += k.in_use * k.unit_bytes;", "bytes += k.in_use * (k.unit_bytes - 1);"),
     Mutation("threads share the error text", "property.threads", PROPERTY, "src/border/library.cpp",
              'thread_local char last_error[512] = "";', 'char last_error[512] = "";'),
+    Mutation("results depend on the number of threads", "property.threads", PROPERTY, "src/backend/host_attend.cpp",
+             "  work.scale = r.scale;\n", "  work.scale = pool_.n_threads() > 1 ? r.scale * 1.000001f : r.scale;\n"),
+    Mutation("a cache starts a thread that nobody asked for", "property.threads", PROPERTY, "src/border/config.cpp",
+             "config.n_threads = c.n_threads == 0 ? 1 :", "config.n_threads = c.n_threads == 0 ? 2 :"),
+    Mutation("a query is collected at the next position", "property.self_calibration", PROPERTY, "src/cache/freeze.cpp",
+             "sequences_[e.slot].number, e.base, e.n_sure()", "sequences_[e.slot].number, e.base + 1, e.n_sure()"),
+    Mutation("refined keys have the unit of the others", "backends.differential", BACKENDS, "src/attention/attend_block.h",
+             "key * load(tables.key_unit + s)", "key"),
+    Mutation("a row's bits depend on the rows beside it", "backends.batch_invariance", BACKENDS, "src/attention/attend_cpu.cpp",
+             "const float exact_weight = exact_part / sum,", "const float exact_weight = exact_part / sum * (t.n_rows > 2 ? 1.000001f : 1.0f),"),
+    Mutation("a checksum of an imported file is not looked at", "unit.transform_import_damage", ["oscar_unit"],
+             "src/transform/torch_zip.cpp", "crc != entry.crc)", "crc == ~entry.crc)"),
     Mutation("a calibration file's checksum is not looked at", "unit.transform_calibration", ["oscar_unit"],
              "src/transform/calibration_file.cpp", "  if (checksum.value() != stored)\n", "  if (checksum.value() == 0)\n"),
     Mutation("a calibration is written otherwise than read", "fuzz.calibration_load", ["oscar_fuzz_calibration_load"],
@@ -65,4 +88,10 @@ MUTATIONS = [
              "a CUDA graph does the work of the layers, see below; else 0 */\n"),
     Mutation("oscar.pc names another library", "install.relocatable", ["oscar", "oscar_static"], "pkgconfig/oscar.pc.in",
              "-loscar", "-loscars"),
+    Mutation("libstdc++ is linked as ever", "tests/install/static_libstdcxx.sh", [], "CMakeLists.txt",
+             "-static-libstdc++ -static-libgcc", "-static-libgcc"),
+    Mutation("a package has the time of its build in it", "packaging/build", [], "cmake/package.cmake",
+             "date -u -R -d @${oscar_epoch}", "date -u -R"),
+    Mutation("a package has no copyright file", "packaging/build", [], "cmake/package.cmake",
+             "${PROJECT_SOURCE_DIR}/packaging/copyright ", ""),
 ]

@@ -20,12 +20,16 @@ COPIED = ["CMakeLists.txt", "CMakePresets.json", "cmake", "packaging", "pkgconfi
           "bench", "tools", "bindings/python", "README.md", "docs", "scripts", "LICENSE"]
 
 
+def ignored(folder, names):
+    return [n for n in names if n == "__pycache__" or n == "build" and pathlib.Path(folder, n).is_dir()]
+
+
 def copy(to):
     for name in COPIED:
         source, target = ROOT / name, to / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "build"))
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignored)
         elif source.exists():
             shutil.copy2(source, target)
 
@@ -39,7 +43,9 @@ def build(folder, targets):
     return run("cmake", "--build", folder, "--target", *targets) if targets else run("true")
 
 
-def test_passes(folder, name):
+def test_passes(tree, folder, name):
+    if "/" in name:
+        return run(tree / name, cwd=tree).returncode == 0
     done = run("ctest", "--test-dir", folder, "-R", f"^{name}$".replace(".", r"\."), "--no-tests=error", "--timeout", 900)
     if "No tests were found" in done.stdout + done.stderr:
         sys.exit(f"there is no test {name}")
@@ -57,7 +63,7 @@ def try_one(mutation, tree, folder):
         done = build(folder, mutation.targets)
         if done.returncode != 0:
             return "does not compile:\n" + done.stdout[-2000:] + done.stderr[-500:]
-        return f"{mutation.test} does not notice" if test_passes(folder, mutation.test) else None
+        return f"{mutation.test} does not notice" if test_passes(tree, folder, mutation.test) else None
     finally:
         file.write_text(text)
 
@@ -80,7 +86,7 @@ def main():
     if done.returncode != 0:
         sys.exit(done.stdout[-3000:])
     for test in sorted({m.test for m in chosen}):
-        if not test_passes(folder, test):
+        if not test_passes(tree, folder, test):
             sys.exit(f"{test} fails without any mutation")
     failed = 0
     for mutation in chosen:

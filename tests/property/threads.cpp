@@ -1,8 +1,11 @@
-// The header's rule of threads: const calls may run beside one another, and caches that share a calibration beside one
-// another. Results are those of one thread; the thread sanitizer (preset tsan) looks for races.
+// The header's rule of threads: const calls may run beside one another, caches that share a calibration beside one another,
+// and every other call has its cache to itself, whatever thread it comes from. Results are those of one thread; the thread
+// sanitizer (preset tsan) looks for races.
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <mutex>
+#include <shared_mutex>
 #include <thread>
 
 #include "property/cache_fixture.h"
@@ -139,6 +142,80 @@ TEST_CASE("const calls run beside one another and give what they give alone") {
       n_failures += !same || !refused;
     }
   });
+}
+
+namespace {
+
+// Makes a call that has the cache to itself.
+template <class Call>
+auto alone(std::shared_mutex& turn, Call&& call) {
+  const std::unique_lock lock(turn);
+  return call();
+}
+
+// A cache that threads share by the header's rule, each with a sequence and a step of its own.
+class SharedCache {
+ public:
+  SharedCache() : cache_(config()) {
+    for (oscar_seq& seq : seqs_) seq = cache_.open();
+  }
+
+  static constexpr uint32_t kThreads = 3;
+
+  // Five steps of sequence i: what attention gives, and what the keys of a head and its scores are within each step.
+  std::vector<float> run(uint32_t i) {
+    std::vector<float> all;
+    uint64_t length = 0;
+    for (uint32_t n : {200u, 1u, 30u, 1u, 140u}) {
+      const oscar_step step = alone(turn_, [&] { return begin(cache_, {{seqs_[i], n, 0}}); });
+      for (uint32_t layer = 0; layer < kGeometry.n_layers; ++layer) {
+        LayerInput in = make_input(kGeometry, range(1000 * i + length, n), layer);
+        const LayerOutput out = alone(turn_, [&] { return run_layer(cache_, step, kGeometry, layer, in); });
+        all.insert(all.end(), out.out.begin(), out.out.end());
+        all.insert(all.end(), out.lse.begin(), out.lse.end());
+      }
+      look(seqs_[i], length, all);
+      alone(turn_, [&] { OSCAR_OK_(oscar_step_end(cache_, step)); });
+      length += n;
+    }
+    return all;
+  }
+
+ private:
+  static constexpr Geometry kGeometry{2, 4, 2, 64, 64};
+
+  static oscar_cache_config config() {
+    oscar_cache_config c = config_of(kGeometry, "2bit");
+    c.max_open_steps = kThreads;
+    c.n_threads = 2;
+    return c;
+  }
+
+  void look(oscar_seq seq, uint64_t n, std::vector<float>& to) {
+    const std::shared_lock lock(turn_);
+    std::vector<float> keys(n * 64), scores(n);
+    const auto rows = static_cast<int64_t>(n);
+    const oscar_tensor k = tensor(keys.data(), {rows, 64}), s = tensor(scores.data(), {rows});
+    if (n == 0) return;
+    OSCAR_OK_(oscar_read(cache_, seq, 1, 1, 0, n, &k, nullptr));
+    OSCAR_OK_(oscar_scores(cache_, seq, 1, 1, 0, n, &s));
+    to.insert(to.end(), keys.begin(), keys.end());
+    to.insert(to.end(), scores.begin(), scores.end());
+  }
+
+  std::shared_mutex turn_;  // const calls share it
+  Cache cache_;
+  oscar_seq seqs_[kThreads] = {};
+};
+
+}  // namespace
+
+TEST_CASE("threads that take turns at a cache, each with a step of its own, get what they get one after the other") {
+  SharedCache one, shared;
+  std::vector<std::vector<float>> alone, beside(SharedCache::kThreads);
+  for (uint32_t i = 0; i < SharedCache::kThreads; ++i) alone.push_back(one.run(i));
+  run_beside(SharedCache::kThreads, [&](uint32_t i, std::atomic<int>&) { beside[i] = shared.run(i); });
+  for (uint32_t i = 0; i < SharedCache::kThreads; ++i) CHECK(same_bits(alone[i], beside[i]));
 }
 
 TEST_CASE("caches that share a calibration work in parallel threads as they work alone") {

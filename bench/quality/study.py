@@ -3,6 +3,7 @@
 worth their bytes (frontier). Stopped, it goes on where it stood. bench/quality/README.md says more."""
 
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -14,10 +15,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import oscar
+from oscar.evaluate import Windows
 from quality import plan, text
 from quality.store import Store
 from quality.variant import CONTEXTS, Calibrations, Variant, measure
-from quality.windows import Windows
 from rich.console import Console
 from rich.progress import track
 from smollm2 import model as smollm2_model, provenance
@@ -55,10 +56,14 @@ def ablation(made):
 
 def frontier(made):
     calibration = made.make()
-    for profile in ("2bit", "k3v2", "3bit", "4bit"):
-        for n_sink, n_recent in ((4, 32), (16, 64), (16, 128), (64, 256)):
-            windows = Windows(n_sink, n_recent)
-            yield Variant(f"{profile}, {n_sink} + {n_recent}", profile, windows, calibration)
+    for profile, n_refined, windows in (
+        *itertools.product(("2bit", "3bit", "4bit"), (None,), ((4, 32), (16, 64), (16, 128), (64, 256))),
+        *itertools.product(("2bit",), (16, 32), ((4, 32), (16, 128))),
+    ):
+        settings = {"n_refined": n_refined} if n_refined else {}
+        name = f"{profile}, {n_refined} refined" if n_refined else profile
+        name = f"{name}, {windows[0]} + {windows[1]}"
+        yield Variant(name, profile, Windows(*windows), calibration, settings=settings)
 
 
 STUDIES = {"ablation": ablation, "frontier": frontier}

@@ -5,11 +5,10 @@ import dataclasses
 
 import numpy as np
 import oscar
+from oscar.evaluate import WINDOWS, Capture, Library, Windows, read_exactly, teacher
+from oscar.evaluate.arm import cache_config
 
-from . import teacher
-from .arm import LibraryArm, SelfCalibratingArm, cache_config
-from .capture import Capture, read_exactly
-from .windows import WINDOWS, Windows
+from .roster import self_calibration
 
 CONTEXTS = (4096, 8192, 32768, 131072)
 
@@ -24,16 +23,15 @@ class Variant:
     settings: dict = dataclasses.field(default_factory=dict)  # others of oscar.Config
 
     def arm(self, model, n_tokens, step_tokens):
-        shared = (model, self.profile, self.windows, n_tokens, step_tokens)
-        if self.n_collected:
-            return SelfCalibratingArm(*shared, self.n_collected, **self.settings)
-        return LibraryArm(*shared, self.calibration, **self.settings)
+        own = self_calibration(model) if self.n_collected else None
+        library = Library(self.profile, self.calibration, own, self.n_collected, self.settings)
+        return library(model, self.windows, n_tokens, step_tokens)
 
     def bits(self, model):
         """(of packed tokens, {context: of all tokens}), as oscar.check counts them."""
         reports = {}
         for context in CONTEXTS:
-            config = cache_config(model, self.profile, self.windows, context, 32, self.calibration, **self.settings)
+            config = Library(self.profile, self.calibration, settings=self.settings).config(model, self.windows, context, 32)
             reports[context] = oscar.check(config, context)
         total = {context: report.bits_per_element for context, report in reports.items()}
         return reports[CONTEXTS[0]].block_bits_per_element, total

@@ -12,7 +12,7 @@ from .eviction import H2O, SlidingWindow, SnapKV, StreamingLLM
 from .quantizer import Fp8, HadamardMinMax, Kivi, PublishedOscar, TurboQuant
 
 EXACT, OURS, RIVAL = "exact", "ours", "rival"
-PROFILES = ("2bit-plain", "2bit", "k3v2", "3bit", "4bit")
+PROFILES = ("2bit-plain", "2bit", "k3v2", "3bit", "4bit", "8bit")
 CALIBRATED_PROFILES = ("2bit", "3bit", "4bit")
 SELF = "self"  # the calibration of arms that calibrate themselves
 
@@ -40,9 +40,10 @@ def library_entry(shape, library, name, label, kind=OURS):
     return Entry(name, label, kind, bits, functools.partial(library, shape))
 
 
-def self_calibration(model):
-    """What a cache that calibrates itself is told; model: a shape, with rope_frequency and max_tokens."""
-    frequencies = np.float32(model.rope_frequency)
+def self_calibration(model, turns=True):
+    """What a cache that calibrates itself is told; model: a shape, with rope_frequency and max_tokens; turns: whether it
+    is told of RoPE."""
+    frequencies = np.float32(model.rope_frequency) * np.float32(turns)
     return oscar.SelfCalibration(frequencies, oscar.RopePairing.INTERLEAVED, n_positions=model.max_tokens)
 
 

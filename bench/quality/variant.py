@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 
 import numpy as np
 import oscar
@@ -20,10 +21,11 @@ class Variant:
     windows: Windows = WINDOWS["stress"]
     calibration: oscar.Calibration | None = None
     n_collected: int = 0  # tokens that it calibrates itself from
+    turns: bool = True  # whether it is told of RoPE then
     settings: dict = dataclasses.field(default_factory=dict)  # others of oscar.Config
 
     def arm(self, model, n_tokens, step_tokens):
-        own = self_calibration(model) if self.n_collected else None
+        own = self_calibration(model, self.turns) if self.n_collected else None
         library = Library(self.profile, self.calibration, own, self.n_collected, self.settings)
         return library(model, self.windows, n_tokens, step_tokens)
 
@@ -63,9 +65,12 @@ class Calibrations:
     """Of one text that the model has read once: what calibrators make of it in different ways."""
 
     def __init__(self, model, windows, progress):
-        self._model = model
-        self._captures = [read_exactly(model, tokens, 256, True, progress("reading the calibration text"))[1]
-                          for tokens in windows]
+        self._model, self._windows, self._progress = model, windows, progress
+
+    @functools.cached_property
+    def _captures(self):
+        show = self._progress("reading the calibration text")
+        return [read_exactly(self._model, tokens, 256, True, show)[1] for tokens in self._windows]
 
     def make(self, n_tokens=None, turns=True, **options):
         """From the first n_tokens; turns: whether the calibrator is told how RoPE turns keys and queries."""

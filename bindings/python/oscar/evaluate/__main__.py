@@ -20,7 +20,7 @@ from .arm import Library, Shape
 from .capture import Capture
 from .windows import WINDOWS
 
-PROFILES = ("2bit", "3bit", "4bit")
+PROFILES = ("2bit", "3bit", "4bit", "8bit")
 
 
 def parser() -> argparse.ArgumentParser:

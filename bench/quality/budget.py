@@ -2,9 +2,8 @@
 
 import numpy as np
 import oscar
-
-from .arm import cache_config
-from .windows import WINDOWS
+from oscar.evaluate import WINDOWS
+from oscar.evaluate.arm import cache_config
 
 PROFILES = ("2bit-plain", "2bit", "k3v2", "3bit", "4bit")
 FIELDS = ("n_refined", "refined_key_bits", "refined_value_bits")

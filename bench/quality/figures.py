@@ -1,9 +1,9 @@
 """All figures of a run, from what is stored."""
 
-from . import free, recall, teacher, tensor
+from oscar.evaluate import WINDOWS, free, recall, teacher, tensor
+
 from .gates import OSCAR, check
 from .roster import EXACT
-from .windows import WINDOWS
 
 ALL = "all"  # texts together
 

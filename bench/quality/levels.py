@@ -4,12 +4,10 @@ import contextlib
 import functools
 
 import numpy as np
+from oscar.evaluate import WINDOWS, Capture, free, read_exactly, recall, teacher, tensor
 from smollm2 import published_oscar
 
-from . import free, recall, teacher, tensor
-from .capture import Capture, read_exactly
 from .roster import published_rotations
-from .windows import WINDOWS
 
 
 class Levels:

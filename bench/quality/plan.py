@@ -7,9 +7,9 @@ import pathlib
 
 import numpy as np
 import oscar
+from oscar.evaluate import WINDOWS
 
 from . import text
-from .windows import WINDOWS
 
 LEVELS = {"A": "tensor", "B": "model", "C": "free", "D": "recall"}
 BUNDLED = pathlib.Path(__file__).resolve().parents[2] / "examples" / "python" / "text"

@@ -15,8 +15,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from oscar.evaluate import Capture
 from quality import page, plan, table, text
-from quality.capture import Capture
 from quality.figures import Figures
 from quality.levels import Levels
 from quality.roster import EXACT, roster
@@ -78,15 +78,22 @@ def on_model(given):
     return Figures(given, store, entries, counts, docs), settings
 
 
+def read_capture(path):
+    try:
+        return Capture.load(path)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
 def on_capture(given):
     """Level A, with tensors of any model."""
-    capture = Capture.load(given.captured)
+    capture = read_capture(given.captured)
     given.tokens = capture.n_tokens
     loaded = plan.calibrations(given)
     name = pathlib.Path(given.captured).stem
     given.rival_windows, given.rival_tokens, given.rival_calibration = 0, 0, []
     if given.captured_calibration:
-        other = Capture.load(given.captured_calibration)
+        other = read_capture(given.captured_calibration)
         given.rival_windows, given.rival_tokens = 1, other.n_tokens
         given.rival_calibration = [given.captured_calibration]
     settings = plan.settings(given, {name: list(capture.q.shape)}, loaded)

@@ -19,11 +19,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import oscar
-from quality import plan, teacher, tensor, text
-from quality.arm import LibraryArm
+from oscar.evaluate import WINDOWS, Library, read_exactly, teacher, tensor
+from quality import plan, text
 from quality.budget import FIELDS, PROFILES, block_bits, layers_of, spend
-from quality.capture import read_exactly
-from quality.windows import WINDOWS
 from rich.console import Console
 from rich.progress import track
 from smollm2 import model as smollm2_model, provenance
@@ -40,7 +38,7 @@ def layer_errors(capture, calibration, given):
     """Squared relative error of the attention's output, a mean over KV heads: [n_layers, n_profiles]."""
     errors = []
     for profile in PROFILES:
-        arm = LibraryArm(capture, profile, WINDOWS["stress"], capture.n_tokens, given.step_tokens, calibration)
+        arm = Library(profile, calibration)(capture, WINDOWS["stress"], capture.n_tokens, given.step_tokens)
         found = tensor.measure(capture, arm, WINDOWS["stress"], given.step_tokens, given.first, progress(profile))
         arm.close()
         errors.append((found["error"].sum(-1) / found["norm"].sum(-1)).mean(-1))
@@ -49,10 +47,10 @@ def layer_errors(capture, calibration, given):
 
 def compare(model, tokens, hidden, layers, calibration, given):
     """Mean KL divergence with these layers, and with each profile for all of them."""
-    n, step = len(tokens), given.step_tokens
-    arms = {p: LibraryArm(model, p, WINDOWS["stress"], n, step, calibration) for p in PROFILES}
-    arms["budget"] = LibraryArm(model, "2bit", WINDOWS["stress"], n, step, calibration, layers=layers)
-    found, _ = teacher.compare(model, tokens, hidden, arms, step, progress("level B"))
+    makers = {p: Library(p, calibration) for p in PROFILES}
+    makers["budget"] = Library("2bit", calibration, settings={"layers": layers})
+    arms = {p: make(model, WINDOWS["stress"], len(tokens), given.step_tokens) for p, make in makers.items()}
+    found, _ = teacher.compare(model, tokens, hidden, arms, given.step_tokens, progress("level B"))
     for arm in arms.values():
         arm.close()
     return {name: float(arrays["kl"][given.first :].mean()) for name, arrays in found.items()}

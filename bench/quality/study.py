@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Two tables at level B: what each ingredient of the 2-bit profile is worth (ablation), and which exact windows are
-worth their bytes (frontier). Stopped, it goes on where it stood. bench/quality/README.md says more."""
+"""Tables at level B: what each ingredient of the 2-bit profile is worth (ablation), which exact windows are worth their
+bytes (frontier), and what can be had without a calibration (uncalibrated). Stopped, it goes on where it stood.
+bench/quality/README.md says more."""
 
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -14,10 +16,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import oscar
+from oscar.evaluate import Windows
 from quality import plan, text
 from quality.store import Store
 from quality.variant import CONTEXTS, Calibrations, Variant, measure
-from quality.windows import Windows
 from rich.console import Console
 from rich.progress import track
 from smollm2 import model as smollm2_model, provenance
@@ -55,13 +57,29 @@ def ablation(made):
 
 def frontier(made):
     calibration = made.make()
-    for profile in ("2bit", "k3v2", "3bit", "4bit"):
-        for n_sink, n_recent in ((4, 32), (16, 64), (16, 128), (64, 256)):
-            windows = Windows(n_sink, n_recent)
-            yield Variant(f"{profile}, {n_sink} + {n_recent}", profile, windows, calibration)
+    for profile, n_refined, windows in (
+        *itertools.product(("2bit",), (None,), ((4, 32), (16, 64), (16, 128), (64, 256))),
+        *itertools.product(("2bit",), (16, 32), ((4, 32), (16, 128))),
+        *itertools.product(("3bit", "4bit"), (None,), ((4, 32), (16, 128))),
+    ):
+        settings = {"n_refined": n_refined} if n_refined else {}
+        name = f"{profile}, {n_refined} refined" if n_refined else profile
+        name = f"{name}, {windows[0]} + {windows[1]}"
+        yield Variant(name, profile, Windows(*windows), calibration, settings=settings)
 
 
-STUDIES = {"ablation": ablation, "frontier": frontier}
+def uncalibrated(made):
+    """Of models of which nothing is known, but for the last."""
+    refined = lambda n, key_bits, value_bits: {
+        "n_refined": n, "refined_key_bits": key_bits, "refined_value_bits": value_bits}
+    yield Variant("2bit, data-free")
+    yield Variant("7 of 128 refined, keys to 4 and values to 3 bits", settings=refined(7, 4, 3))
+    yield Variant("8 of 128 refined, to 3 bits", settings=refined(8, 3, 3))
+    yield Variant("by itself, on 256 tokens, not told of RoPE", n_collected=256, turns=False)
+    yield Variant("by itself, on 256 tokens", n_collected=256)
+
+
+STUDIES = {"ablation": ablation, "frontier": frontier, "uncalibrated": uncalibrated}
 
 
 def rows(model, variants, found):
@@ -120,7 +138,8 @@ def main():
     made = Calibrations(model, text.windows(ids, given.calibration_windows, CALIBRATION_WINDOW), progress)
     variants = [v for v in STUDIES[given.study](made) if not given.arms or v.profile in given.arms]
     settings = {"texts": texts.digest(), "step_tokens": given.step_tokens, "tokens": given.tokens}
-    calibration = {"fingerprint": f"{variants[0].calibration.info().fingerprint:016x}"}
+    given_one = [v.calibration for v in variants if v.calibration]
+    calibration = {"fingerprint": f"{given_one[0].info().fingerprint:016x}" if given_one else "none"}
     store = Store(given.store, {"exact": settings, "variant": settings | calibration}, provenance.collect)
     found = rows(model, variants, measure(model, texts, variants, given, store, progress))
     origin = store.provenance()
@@ -128,8 +147,8 @@ def main():
     names = ", ".join(pathlib.Path(file).name for file in given.calibration_text)
     words = (f"Made by `bench/quality/study.py {given.study}` on {origin['date']} (commit {origin['commit']}): liboscar "
              f"{origin['version']}, {origin['backend']}, SmolLM2-135M-Instruct. {counted}; tokens from {given.first} on "
-             f"count. Calibrated on {n} tokens of {names}. KLD in nats, from exact keys and values; ratio: to the first "
-             f"row. All bits count exact tokens too.")
+             f"count. {f'Calibrated on {n} tokens of {names}. ' if given_one else ''}KLD in nats, from exact keys and "
+             f"values; ratio: to the first row. All bits count exact tokens too.")
     result = origin | {"study": given.study, "made": words, "rows": found}
     page = markdown(given.study, result)
     if given.json:

@@ -2,14 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 
 import numpy as np
 import oscar
+from oscar.evaluate import WINDOWS, Capture, Library, Windows, read_exactly, teacher
+from oscar.evaluate.arm import cache_config
 
-from . import teacher
-from .arm import LibraryArm, SelfCalibratingArm, cache_config
-from .capture import Capture, read_exactly
-from .windows import WINDOWS, Windows
+from .roster import self_calibration
 
 CONTEXTS = (4096, 8192, 32768, 131072)
 
@@ -21,19 +21,19 @@ class Variant:
     windows: Windows = WINDOWS["stress"]
     calibration: oscar.Calibration | None = None
     n_collected: int = 0  # tokens that it calibrates itself from
+    turns: bool = True  # whether it is told of RoPE then
     settings: dict = dataclasses.field(default_factory=dict)  # others of oscar.Config
 
     def arm(self, model, n_tokens, step_tokens):
-        shared = (model, self.profile, self.windows, n_tokens, step_tokens)
-        if self.n_collected:
-            return SelfCalibratingArm(*shared, self.n_collected, **self.settings)
-        return LibraryArm(*shared, self.calibration, **self.settings)
+        own = self_calibration(model, self.turns) if self.n_collected else None
+        library = Library(self.profile, self.calibration, own, self.n_collected, self.settings)
+        return library(model, self.windows, n_tokens, step_tokens)
 
     def bits(self, model):
         """(of packed tokens, {context: of all tokens}), as oscar.check counts them."""
         reports = {}
         for context in CONTEXTS:
-            config = cache_config(model, self.profile, self.windows, context, 32, self.calibration, **self.settings)
+            config = Library(self.profile, self.calibration, settings=self.settings).config(model, self.windows, context, 32)
             reports[context] = oscar.check(config, context)
         total = {context: report.bits_per_element for context, report in reports.items()}
         return reports[CONTEXTS[0]].block_bits_per_element, total
@@ -65,9 +65,12 @@ class Calibrations:
     """Of one text that the model has read once: what calibrators make of it in different ways."""
 
     def __init__(self, model, windows, progress):
-        self._model = model
-        self._captures = [read_exactly(model, tokens, 256, True, progress("reading the calibration text"))[1]
-                          for tokens in windows]
+        self._model, self._windows, self._progress = model, windows, progress
+
+    @functools.cached_property
+    def _captures(self):
+        show = self._progress("reading the calibration text")
+        return [read_exactly(self._model, tokens, 256, True, show)[1] for tokens in self._windows]
 
     def make(self, n_tokens=None, turns=True, **options):
         """From the first n_tokens; turns: whether the calibrator is told how RoPE turns keys and queries."""

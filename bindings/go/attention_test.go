@@ -14,7 +14,7 @@ const (
 )
 
 func TestAttentionIsTheSoftmaxOfWhatReadReturns(t *testing.T) {
-	for _, profile := range []string{"exact", "2bit", "2bit-plain", "k3v2", "3bit", "4bit"} {
+	for _, profile := range []string{"exact", "2bit", "2bit-plain", "k3v2", "3bit", "4bit", "8bit"} {
 		t.Run(profile, func(t *testing.T) {
 			cache := newCache(t, newConfig(t, profile))
 			sequence := open(t, cache)

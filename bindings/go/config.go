@@ -26,8 +26,8 @@ type Config struct {
 	Window           int     // sliding window in tokens, the query's own included; 0: attends to everything
 	Storage          Storage // StorageBlocks or StorageExact
 	NRefined         int     // tokens of every 128, per KV head, kept at the refined widths: 0 .. 128
-	RefinedKeyBits   int     // 2, 3 or 4
-	RefinedValueBits int     // 2, 3 or 4
+	RefinedKeyBits   int     // 2, 3, 4 or, on the CPU, 8
+	RefinedValueBits int     // 2, 3, 4 or, on the CPU, 8
 	Writer           Writer  // WriterAuto, WriterPlain or WriterShaped
 	NSink            int     // first tokens of a sequence that stay exact for ever (full-attention layers)
 	NRecent          int     // newest tokens that are exact
@@ -76,8 +76,8 @@ type LayerConfig struct {
 }
 
 // NewConfig gives the defaults of a named profile; the geometry (NLayers .. KeyDim) is 0: set it. The profiles are "2bit"
-// (4 of 128 tokens refined to 4 bits; also for ""), "2bit-plain" (none refined), "k3v2", "3bit", "4bit" and "exact"
-// (BF16).
+// (4 of 128 tokens refined to 4 bits; also for ""), "2bit-plain" (none refined), "k3v2", "3bit", "4bit", "8bit" (CPU only)
+// and "exact" (BF16).
 //
 // Errors: ErrInvalid (an unknown profile: the text lists them).
 func NewConfig(profile string) (*Config, error) {

@@ -9,7 +9,7 @@ import (
 
 func TestProfilesDiffer(t *testing.T) {
 	bits := map[string]float64{}
-	for _, profile := range []string{"", "2bit", "2bit-plain", "k3v2", "3bit", "4bit", "exact"} {
+	for _, profile := range []string{"", "2bit", "2bit-plain", "k3v2", "3bit", "4bit", "8bit", "exact"} {
 		config := newConfig(t, profile)
 		config.NLayers, config.KeyDim, config.MaxTokens = 1, 128, 1<<17
 		config.CapacityBytes = 1 << 28
@@ -21,7 +21,8 @@ func TestProfilesDiffer(t *testing.T) {
 		bits[profile] = report.BitsPerElement
 	}
 	if bits[""] != bits["2bit"] || bits["2bit-plain"] >= bits["2bit"] || bits["2bit"] >= bits["k3v2"] ||
-		bits["k3v2"] >= bits["3bit"] || bits["3bit"] >= bits["4bit"] || bits["4bit"] >= 5 || bits["exact"] < 16 {
+		bits["k3v2"] >= bits["3bit"] || bits["3bit"] >= bits["4bit"] || bits["4bit"] >= 5 || bits["8bit"] <= 8 ||
+		bits["8bit"] >= 9 || bits["exact"] < 16 {
 		t.Fatalf("bits per element: %v", bits)
 	}
 }

@@ -219,8 +219,8 @@ typedef struct oscar_cache_config {
   uint32_t window;             /* sliding window in tokens, the query's own included; 0: attends to everything */
   uint32_t storage;            /* oscar_storage */
   uint32_t n_refined;          /* tokens of every 128, per KV head, kept at the refined widths: 0 .. 128 */
-  uint32_t refined_key_bits;   /* 2, 3 or 4 */
-  uint32_t refined_value_bits; /* 2, 3 or 4 */
+  uint32_t refined_key_bits;   /* 2, 3, 4 or 8; 8 on the CPU only */
+  uint32_t refined_value_bits; /* 2, 3, 4 or 8; 8 on the CPU only */
   uint32_t writer;             /* oscar_writer */
   uint32_t n_sink;             /* first tokens of a sequence that stay exact for ever (full-attention layers) */
   uint32_t n_recent;           /* newest tokens that are exact */
@@ -251,7 +251,7 @@ typedef struct oscar_cache_config {
  *   config_out  gets struct_size = size and every field its default; geometry (n_layers .. key_dim) is 0: set it
  *   size        sizeof(oscar_cache_config)
  *   profile     "2bit" (4 of 128 tokens refined to 4 bits; also for NULL), "2bit-plain" (none refined),
- *               "k3v2", "3bit", "4bit", "exact" (BF16)
+ *               "k3v2", "3bit", "4bit", "8bit" (CPU only), "exact" (BF16)
  * Errors: INVALID (size, or an unknown profile: the text lists them). */
 OSCAR_API oscar_status oscar_cache_config_init(oscar_cache_config *config_out, uint32_t size, const char *profile);
 

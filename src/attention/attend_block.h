@@ -1,10 +1,10 @@
 // Attention of a tile of rows over one block, on the integer codes.
 //
-//   logit_s = key_unit_s / 2 * unit_q * (2 <codes_s, q> - (2 offset_s) sum q) + <mean, q'>
+//   logit_s = key_unit_s / 2 * unit_q * (2 <codes_s - half_s, q> + sum q) + <mean, q'>,  half_s = offset_s + 1/2
 //   out_d   = unit_w / 2 * (2 <codes_d, w> - sum_s (2 offset_s) w_s),  w_s = p_s * value_unit_s as 16-bit integers
 //
-// with code - offset, kept integral by the factor 2. A code is 2^w base + refinement in slots that are refined, and the
-// two planes are multiplied one by one. Keys: the unit of a refined slot is scale / 2^w, its offset (4 * 2^w - 1) / 2;
+// with code - offset, kept integral by the factor 2. A code is 2^w base + refinement in slots that are refined; the base
+// and every part of the refinement are multiplied one by one, and their sums joined. Keys: the unit of a refined slot is scale / 2^w, its offset (4 * 2^w - 1) / 2;
 // those of the others scale and 3/2. Values share one unit_w with all slots of the block, so there a code counts in
 // 1 / 2^w for every slot: the offset of a slot without refinement is 3/2 * 2^w.
 // Every sum of integers is exact, so the order in which a vector unit adds does not matter.
@@ -16,9 +16,10 @@ namespace oscar::OSCAR_ISA {
 // 127 * 256 + 127: the largest integer that two signed bytes hold symmetrically.
 inline constexpr int32_t kQueryCode = 32639;
 inline constexpr int32_t kWeightCode = 32639;
-inline constexpr int64_t kMaxCode = 15;
-static_assert(2 * kMaxCode * kQueryCode * kMaxHeadDim + kMaxCode * kQueryCode * kMaxHeadDim <= INT32_MAX);
-static_assert(2 * kMaxCode * kWeightCode * kBlockTokens + kMaxCode * kWeightCode * kBlockTokens <= INT32_MAX);
+inline constexpr int64_t kMaxCode = 255;
+static_assert(kMaxCode * kQueryCode * kMaxHeadDim <= INT32_MAX);
+static_assert((2 * (kMaxCode + 1) / 2 + 1) * kQueryCode * kMaxHeadDim <= INT32_MAX);
+static_assert(2 * kMaxCode * kWeightCode * kBlockTokens <= INT32_MAX);  // weights are positive: less is taken away
 // A plane of AVX-512 keeps its place in the byte: 3 * 64 is its largest code. Sums of AVX2 have 16 bits: two codes of at
 // most 3 times 128 a column.
 static_assert(int64_t{3 * 64} * kQueryCode * kMaxHeadDim <= INT32_MAX);
@@ -31,9 +32,9 @@ inline void prepare_tables(const BlockLayout& layout, LayoutTables& t) {
     const uint32_t key_plane = refined ? layout.key_plane : 0;
     t.fine_place[s] = static_cast<uint8_t>(refined ? fine_place(layout, s) : 0);
     t.key_unit[s] = 1.0f / static_cast<float>(1u << key_plane);
-    t.key_factor[s] = 1 << key_plane;
-    t.twice_offset[0][s] = static_cast<int32_t>((4u << key_plane) - 1);
-    t.twice_offset[1][s] = static_cast<int32_t>(refined ? (4u << layout.value_plane) - 1 : 3u << layout.value_plane);
+    t.key_factor[s] = 1 << part_width(key_plane);
+    t.key_half[s] = static_cast<int32_t>(2u << key_plane);
+    t.value_twice_offset[s] = static_cast<int32_t>(refined ? (4u << layout.value_plane) - 1 : 3u << layout.value_plane);
   }
 }
 
@@ -111,7 +112,7 @@ inline void block_logits(const AttendWork& work, const Tile& t, uint32_t r, floa
   float* logits = t.logits + r * kBlockTokens;
   F32 top = splat(kMinusInfinity);
   for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
-    const I32 twice = load(t.dots + r * kBlockTokens + s) * 2 - load(t.tables->twice_offset[0] + s) * code_sum;
+    const I32 twice = (load(t.dots + r * kBlockTokens + s) - load(t.tables->key_half + s) * code_sum) * 2 + code_sum;
     F32 x = multiply_add(to_float(twice) * load(t.scales->key + s), unit, shift);
     if (work.softcap > 0.0f) x = softcap_lanes(x, work.softcap) * kLog2e;
     store(logits + s, x);
@@ -125,8 +126,8 @@ inline void block_logits(const AttendWork& work, const Tile& t, uint32_t r, floa
   }
 }
 
-// What the base planes and the refinement planes of the first slots are together.
-inline void join_key_planes(const BlockLayout& layout, const Tile& t, uint32_t r) {
+// What the upper bits of the first slots' codes and the next part of their refinement are together.
+inline void join_key_part(const BlockLayout& layout, const Tile& t, uint32_t r) {
   for (uint32_t s = 0; s < layout.h; s += kLanes) {
     int32_t* dots = t.dots + r * kBlockTokens + s;
     const I32 fine = load(t.fine_dots + r * kBlockTokens + s);
@@ -167,7 +168,7 @@ inline void encode_weights(const BlockLayout& layout, const Tile& t, uint32_t r)
   I32 offset_sum{};
   for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
     I32 w = round_to_int(load(weights + s) * inverse) << 16 >> 16;  // 16 bits, also where NaN made nonsense
-    offset_sum += w * load(t.tables->twice_offset[1] + s);
+    offset_sum += w * load(t.tables->value_twice_offset + s);
     store_narrow(by_slot + s, w);
   }
   t.weight_sum[r] = sum_lanes(offset_sum);
@@ -180,14 +181,15 @@ inline void encode_weights(const BlockLayout& layout, const Tile& t, uint32_t r)
   split_numbers(stored, n, t.fine_weights + r * 2 * n);
 }
 
-// Dots of the refinement planes of 32 dims with the weights: t.fine_dots [n_rows][32].
-inline void dot_value_refinement(const BlockLayout& layout, const Tile& t, const uint8_t* block, uint32_t d0) {
+// Dots of a part of the refinement of 32 dims with the weights: t.fine_dots [n_rows][32].
+inline void dot_value_refinement(const BlockLayout& layout, const Tile& t, const uint8_t* block, uint32_t part,
+                                 uint32_t d0) {
   const uint32_t n = fine_columns(layout);
-  if (layout.value_plane == 2) {
-    fine_value_columns(layout, block, d0 / 32, t.fine_columns);
+  if (part_width(layout.value_plane) == 2) {
+    fine_value_columns(layout, block, part, d0 / 32, t.fine_columns);
     dot_planes<2>(t.fine_columns, n, t.fine_weights, t.n_rows, 8 * n, t.fine_dots, kGroupDims);
   } else if (d0 % 64 == 0) {
-    fine_value_columns(layout, block, d0 / 64, t.fine_columns);
+    fine_value_columns(layout, block, part, d0 / 64, t.fine_columns);
     dot_planes<1>(t.fine_columns, n, t.fine_weights, t.n_rows, 8 * n, t.fine_dots, kGroupDims);
   } else {
     dot_planes<1, 4>(t.fine_columns, n, t.fine_weights, t.n_rows, 8 * n, t.fine_dots, kGroupDims);
@@ -202,26 +204,36 @@ inline void prefetch(const uint8_t* next, uint32_t bytes, uint32_t part, uint32_
   for (uint32_t i = lines * part / n_parts; i < end; ++i) __builtin_prefetch(next + i * 64);
 }
 
+// t.dots = what it and t.fine_dots are together.
+inline void join_value_part(const Tile& t, int width) {
+  for (uint32_t i = 0; i < t.n_rows * kGroupDims; i += kLanes)
+    store(t.dots + i, (load(t.dots + i) << width) + load(t.fine_dots + i));
+}
+
 // split.out += weights * values of the block.
 inline void block_values(const BlockLayout& layout, const Tile& t, const uint8_t* block, const bool* sees,
                          const uint8_t* next) {
   constexpr uint32_t kN = kBlockTokens / 8;
   const bool refined = layout.h > 0 && layout.value_plane > 0;
-  const int plane = static_cast<int>(layout.value_plane);
+  const uint32_t n_parts = refined ? part_count(layout.value_plane) : 0;
+  const int width = static_cast<int>(part_width(layout.value_plane));
   const uint32_t n_groups = layout.value_pad / kGroupDims;
   for (uint32_t d0 = 0; d0 < layout.value_pad; d0 += kGroupDims) {
     if (d0 % 64 == 0) value_columns(layout, block, d0, t.columns);
     prefetch(next, layout.bytes, n_groups + d0 / kGroupDims, 2 * n_groups);
     const U64* columns = t.columns + d0 / kGroupDims % 2 * kRuns * kN;
     dot_planes<2>(columns, kN, t.weights, t.n_rows, kBlockTokens, t.dots, kGroupDims);
-    if (refined) dot_value_refinement(layout, t, block, d0);
+    for (uint32_t part = 0; part < n_parts; ++part) {
+      if (part > 0) join_value_part(t, width);
+      dot_value_refinement(layout, t, block, part, d0);
+    }
     for (uint32_t r = 0; r < t.n_rows; ++r) {
       if (!sees[r]) continue;
       float* out = t.split.out + r * t.value_pad + d0;
       const F32 unit = splat(t.weight_unit[r]), old_part = splat(t.rescale[r]);
       const I32 sum = I32{} + t.weight_sum[r];
       for (uint32_t d = 0; d < kGroupDims; d += kLanes) {
-        I32 dots = load(t.dots + r * kGroupDims + d) << plane;
+        I32 dots = load(t.dots + r * kGroupDims + d) << width;
         if (refined) dots += load(t.fine_dots + r * kGroupDims + d);
         store(out + d, multiply_add(to_float(dots * 2 - sum), unit, load(out + d) * old_part));
       }
@@ -254,10 +266,13 @@ inline void attend_block(const AttendWork& work, const Tile& t, const BlockSpan&
                   kBlockTokens);
   }
   const bool refined = layout.h > 0 && layout.key_plane > 0;
-  if (refined) dot_key_refinement(layout, span.bytes, t.fine_operands, t.n_rows, t.fine_dots, kBlockTokens);
+  for (uint32_t part = 0; refined && part < part_count(layout.key_plane); ++part) {
+    dot_key_refinement(layout, span.bytes, part, t.fine_operands, t.n_rows, t.fine_dots, kBlockTokens);
+    for (uint32_t r = 0; r < t.n_rows; ++r)
+      if (sees[r]) join_key_part(layout, t, r);
+  }
   for (uint32_t r = 0; r < t.n_rows; ++r) {
     if (!sees[r]) continue;
-    if (refined) join_key_planes(layout, t, r);
     const float mean = mean_logit(layout, span.bytes, t.mapped + r * t.key_pad, t.scales->header.mean_scale);
     const bool cut = first[r] > 0 || span.last < kBlockTokens;
     block_logits(work, t, r, mean, cut ? offset : nullptr, first[r], span.last);

@@ -64,12 +64,12 @@ inline void dot_planes(const U64* columns, uint32_t n, const uint8_t* operands, 
                                     out_stride);
 }
 
-// Refinement of the keys of a tile of eight slots. Rows are 16 bytes; their planes are units of 16 dims, so a plane has
+// A part of the refinement of the keys of a tile of eight slots. Rows are 16 bytes; their planes are units of 16 dims, so a plane has
 // its own 16 numbers of the operand, which is in the order of dims. `padded` where the tile has fewer than eight rows.
 template <uint32_t kOperands>
 inline void dot_key_tile(const BlockLayout& layout, const uint8_t* refine, uint32_t tile, const uint8_t* operands,
                          int32_t* out, uint32_t out_stride) {
-  const uint32_t width = layout.key_plane, log_planes = width == 2 ? 2 : 3, units = layout.key_pad / 16;
+  const uint32_t width = part_width(layout.key_plane), log_planes = width == 2 ? 2 : 3, units = layout.key_pad / 16;
   const uint64_t mask = ((uint64_t{1} << width) - 1) * 0x0101010101010101u;
   for (uint32_t run = 0; run < kRuns; ++run) {
     DotSum low[kOperands] = {}, high[kOperands] = {};
@@ -95,14 +95,14 @@ inline void dot_key_tile(const BlockLayout& layout, const uint8_t* refine, uint3
   }
 }
 
-// out[operand * out_stride + slot] = <refinement codes of the slot, operand> for the slots < h, and numbers without
-// meaning for those up to the next multiple of eight.
-inline void dot_key_refinement(const BlockLayout& layout, const uint8_t* block, const uint8_t* operands,
+// out[operand * out_stride + slot] = <a part of the refinement codes of the slot, operand> for the slots < h, and numbers
+// without meaning for those up to the next multiple of eight.
+inline void dot_key_refinement(const BlockLayout& layout, const uint8_t* block, uint32_t part, const uint8_t* operands,
                                uint32_t n_operands, int32_t* out, uint32_t out_stride) {
-  const uint8_t* refine = block + layout.key_refine;
+  const uint8_t* refine = block + layout.key_refine + part * layout.key_part;
   alignas(64) uint8_t padded[kRows * kMaxHeadDim];
   if (layout.h < kRows) {  // rows of a short tile, eight to a unit again
-    const uint32_t n = ceil_div(layout.key_pad / 16, 8 / layout.key_plane);
+    const uint32_t n = ceil_div(layout.key_pad / 16, 8 / part_width(layout.key_plane));
     for (uint32_t i = 0; i < n; ++i)
       __builtin_memcpy(padded + i * kRows * 16, refine + i * layout.h * 16, layout.h * 16);
     refine = padded;

@@ -85,7 +85,7 @@ inline void value_columns(const BlockLayout& layout, const uint8_t* block, uint3
   }
 }
 
-// Refinement of values. A row holds what lies together for one dim % 8: the slots < h, eight to a column where h <= 8,
+// A part of the refinement of values. A row holds what lies together for one dim % 8: the slots < h, eight to a column where h <= 8,
 // else sixteen to two columns.
 inline uint32_t fine_columns(const BlockLayout& layout) { return layout.h <= 8 ? 1 : ceil_div(layout.h, 16) * 2; }
 
@@ -96,10 +96,12 @@ inline uint32_t fine_place(const BlockLayout& layout, uint32_t slot) {
 
 // columns[kRuns][fine_columns] of the dims whose planes share bytes: 32 dims of 2 bits, or 64 of 1 bit, from the
 // unit_group-th on.
-inline void fine_value_columns(const BlockLayout& layout, const uint8_t* block, uint32_t unit_group, U64* columns) {
+inline void fine_value_columns(const BlockLayout& layout, const uint8_t* block, uint32_t part, uint32_t unit_group,
+                               U64* columns) {
   const uint32_t n = fine_columns(layout), words = ceil_div(layout.h, 16);
   const uint32_t row_bytes = layout.h <= 8 ? (layout.h + 1) / 2 * 2 : 16;  // of a word
-  const uint8_t* src = block + layout.value_refine + unit_group * words * kRows * row_bytes;
+  const uint8_t* refine = block + layout.value_refine + part * layout.value_part;
+  const uint8_t* src = refine + unit_group * words * kRows * row_bytes;
   uint64_t* to = reinterpret_cast<uint64_t*>(columns);
   const auto at = [&](uint32_t row, uint32_t i) -> uint64_t& {
     return to[(row / kQwords * n + i) * kQwords + row % kQwords];

@@ -32,10 +32,11 @@ inline Partial partial_at(float* memory) { return {memory, memory + kTileRows, m
 // What depends on the layout only.
 struct LayoutTables {
   uint16_t key_place[kMaxHeadDim];
-  uint8_t fine_place[kBlockTokens];       // of the slots < h
-  float key_unit[kBlockTokens];           // 2^-w of the slot
-  int32_t key_factor[kBlockTokens];       // 2^w
-  int32_t twice_offset[2][kBlockTokens];  // keys: 4 * 2^w - 1; values: see attend_block.h
+  uint8_t fine_place[kBlockTokens];          // of the slots < h
+  float key_unit[kBlockTokens];              // 2^-w of the slot
+  int32_t key_factor[kBlockTokens];          // 2^(bits of a part)
+  int32_t key_half[kBlockTokens];            // 2 * 2^w
+  int32_t value_twice_offset[kBlockTokens];  // see attend_block.h
 };
 
 // The block at hand.

@@ -25,7 +25,8 @@ struct Profile {
 constexpr Profile kProfiles[] = {
     {"2bit", OSCAR_STORAGE_BLOCKS, 4, 4, 4},   {"2bit-plain", OSCAR_STORAGE_BLOCKS, 0, 2, 2},
     {"k3v2", OSCAR_STORAGE_BLOCKS, 128, 3, 2}, {"3bit", OSCAR_STORAGE_BLOCKS, 128, 3, 3},
-    {"4bit", OSCAR_STORAGE_BLOCKS, 128, 4, 4}, {"exact", OSCAR_STORAGE_EXACT, 0, 2, 2},
+    {"4bit", OSCAR_STORAGE_BLOCKS, 128, 4, 4}, {"8bit", OSCAR_STORAGE_BLOCKS, 128, 8, 8},
+    {"exact", OSCAR_STORAGE_EXACT, 0, 2, 2},
 };
 
 const Profile& find_profile(const char* name) {

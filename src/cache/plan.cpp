@@ -56,8 +56,8 @@ void check_layer(uint32_t index, const LayerConfig& l) {
     refuse(Status::kUnsupported, "value_dim", l.value_dim, "served: 64, 80, 96, 128, 192, 256");
   if (l.n_refined > kBlockTokens) refuse(Status::kInvalid, "n_refined", l.n_refined, "allowed: 0 .. 128");
   for (uint32_t bits : {l.refined_key_bits, l.refined_value_bits})
-    if (bits < 2 || bits > 4)
-      refuse(Status::kInvalid, "refined_key_bits or refined_value_bits", bits, "allowed: 2, 3, 4");
+    if ((bits < 2 || bits > 4) && bits != 8)
+      refuse(Status::kInvalid, "refined_key_bits or refined_value_bits", bits, "allowed: 2, 3, 4, 8");
   if (l.kv_source > index) refuse(Status::kInvalid, "kv_source", l.kv_source, "wanted: an earlier layer");
 }
 
@@ -185,6 +185,10 @@ CachePlan::CachePlan(CacheConfig given) : config(std::move(given)) {
   }
   if (config.device == Device::kCuda && n_threads > 1)
     throw Error(Status::kUnsupported, "n_threads is %u: a CUDA cache works on its device, with no threads", n_threads);
+  for (const LayerClass& c : classes)
+    if (config.device == Device::kCuda && !c.exact && (c.layout.key_plane > 2 || c.layout.value_plane > 2))
+      throw Error(Status::kUnsupported,
+                  "refined keys or values of 8 bits are served on the CPU only, not on CUDA devices");
   if (config.device == Device::kCuda) cuda_check_plan(*this, config.device_id);
   for (uint32_t dim : {config.layers[0].key_dim, config.layers[0].value_dim})
     if (dim % kDimUnit != 0)

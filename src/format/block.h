@@ -14,7 +14,8 @@
 // Slots: the refined tokens come first, in ascending order, then the others in ascending order. With h = 0 or h = 128
 // slot = offset. A token's code is base * 2^w + refinement (w: plane width), its value is
 //     scale / 2^w * (code - (4 * 2^w - 1) / 2)
-// which is scale * (base - 1.5) where nothing is refined.
+// which is scale * (base - 1.5) where nothing is refined. Refinement is stored in parts of at most two bits, the upper ones
+// first: widths of 0, 1 and 2 bits are one part, 6 (a whole code of 8 bits) are three.
 //
 // The order of codes is that of the operands of mma.m16n8k32 and of vpdpbusd: see docs/format.md.
 #pragma once
@@ -46,12 +47,16 @@ static_assert(sizeof(BlockHeader) == 16);
 struct BlockShape {
   uint32_t key_dim, value_dim;
   uint32_t n_refined;               // h: 0 .. 128
-  uint32_t key_plane, value_plane;  // bits that refinement adds: 0, 1 or 2
+  uint32_t key_plane, value_plane;  // bits that refinement adds: 0, 1, 2 or 6
   bool operator==(const BlockShape&) const = default;
 };
 
 OSCAR_HD constexpr uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 OSCAR_HD constexpr uint32_t round_up(uint32_t a, uint32_t b) { return ceil_div(a, b) * b; }
+
+// Of a refinement: the bits of a part, and how many parts there are.
+OSCAR_HD constexpr uint32_t part_width(uint32_t plane) { return plane < 2 ? plane : 2; }
+OSCAR_HD constexpr uint32_t part_count(uint32_t plane) { return plane < 2 ? plane : plane / 2; }
 
 // Where one code lies: (bytes[at] >> shift) & mask of its width.
 struct CodeAt {
@@ -64,6 +69,7 @@ struct BlockLayout {
   uint32_t h, key_plane, value_plane;
   uint32_t key_codes, value_codes, key_mean, key_scales, value_scales, header, key_refine, value_refine, ids;
   uint32_t bytes;
+  uint32_t key_part, value_part;  // bytes of a part of the refinement
 
   OSCAR_HD constexpr bool has_ids() const { return h > 0 && h < kBlockTokens; }
 
@@ -86,23 +92,26 @@ struct BlockLayout {
     return {value_codes + slot / 32 * 8 * value_pad + chunk * 512 + within, d / 8 % 4 * 2};
   }
 
-  // Refinement code of a key (slot < h): units of 16 dims are the bit planes; rows are slot % 8.
-  OSCAR_HD constexpr CodeAt key_refinement(uint32_t slot, uint32_t d) const {
-    const uint32_t planes = 8 / key_plane, rows = h < 8 ? h : 8;
+  // Refinement code of a key (slot < h), or a part of it: units of 16 dims are the bit planes; rows are slot % 8.
+  OSCAR_HD constexpr CodeAt key_refinement(uint32_t slot, uint32_t d, uint32_t part = 0) const {
+    const uint32_t width = part_width(key_plane), planes = 8 / width, rows = h < 8 ? h : 8;
     const uint32_t unit = slot / 8 * (key_pad / 16) + d / 16;
-    return {key_refine + ((unit / planes * rows + slot % 8) * 4 + d % 16 / 4) * 4 + d % 4, unit % planes * key_plane};
+    const uint32_t at = ((unit / planes * rows + slot % 8) * 4 + d % 16 / 4) * 4 + d % 4;
+    return {key_refine + part * key_part + at, unit % planes * width};
   }
 
-  // Refinement code of a value (slot < h): units of 8 dims are the bit planes; a lane's word holds the pairs of two
-  // 8-token tiles.
-  OSCAR_HD constexpr CodeAt value_refinement(uint32_t slot, uint32_t d) const {
-    const uint32_t planes = 8 / value_plane, tiles = ceil_div(h, 8), words = ceil_div(tiles, 2);
+  // Refinement code of a value (slot < h), or a part of it: units of 8 dims are the bit planes; a lane's word holds the
+  // pairs of two 8-token tiles.
+  OSCAR_HD constexpr CodeAt value_refinement(uint32_t slot, uint32_t d, uint32_t part = 0) const {
+    const uint32_t width = part_width(value_plane), planes = 8 / width, tiles = ceil_div(h, 8),
+                   words = ceil_div(tiles, 2);
     const uint32_t lanes = h < 8 ? ceil_div(h, 2) : 4, unit_bytes = tiles < 2 ? 2 : 4, tile = slot / 8;
     const uint32_t at = (((d / 8 / planes * words + tile / 2) * 8 + d % 8) * lanes + slot % 8 / 2) * unit_bytes;
-    return {value_refine + at + tile % 2 * 2 + slot % 2, d / 8 % planes * value_plane};
+    return {value_refine + part * value_part + at + tile % 2 * 2 + slot % 2, d / 8 % planes * width};
   }
 };
 
+// Of a refinement of `width` bits in one part.
 OSCAR_HD constexpr uint32_t key_refine_bytes(uint32_t pad, uint32_t h, uint32_t width) {
   if (h == 0 || width == 0) return 0;
   return (h < 8 ? h : 8) * 16 * ceil_div(ceil_div(h, 8) * (pad / 16), 8 / width);
@@ -127,9 +136,11 @@ OSCAR_HD constexpr BlockLayout block_layout(const BlockShape& s) {
   l.key_scales = l.key_mean + l.key_pad;
   l.value_scales = l.key_scales + kBlockTokens;
   l.header = l.value_scales + kBlockTokens;
+  l.key_part = round_up(key_refine_bytes(l.key_pad, l.h, part_width(l.key_plane)), 16);
+  l.value_part = round_up(value_refine_bytes(l.value_pad, l.h, part_width(l.value_plane)), 16);
   l.key_refine = l.header + sizeof(BlockHeader);
-  l.value_refine = l.key_refine + round_up(key_refine_bytes(l.key_pad, l.h, l.key_plane), 16);
-  l.ids = l.value_refine + round_up(value_refine_bytes(l.value_pad, l.h, l.value_plane), 16);
+  l.value_refine = l.key_refine + part_count(l.key_plane) * l.key_part;
+  l.ids = l.value_refine + part_count(l.value_plane) * l.value_part;
   l.bytes = l.ids + (l.has_ids() ? round_up(l.h, 16) : 0);
   return l;
 }

@@ -18,6 +18,11 @@ OSCAR_HD inline float round_to_scale_grid(float x) {
   return __builtin_bit_cast(float, (bits + 0x3ffffu + ((bits >> 19) & 1u)) & 0xfff80000u);
 }
 
+// x > 0 rounded up to that grid.
+OSCAR_HD inline float raise_to_scale_grid(float x) {
+  return __builtin_bit_cast(float, (__builtin_bit_cast(uint32_t, x) + 0x7ffffu) & 0xfff80000u);
+}
+
 // The power of two that lets the largest scale of a block be stored. 1 for a block of zeros; never below 2^-110 nor
 // above 2^126, so that base * 2^(e - 15) is a normal number.
 OSCAR_HD inline float scale_base(float largest) {

@@ -42,38 +42,42 @@ inline void write_value_codes(const BlockLayout& layout, const uint8_t* codes, u
   }
 }
 
-// Refinement planes: the lower bits of the first h slots' codes go out, the base bits stay in `codes`.
+// The lower `plane` bits of a code go into the parts of its refinement; the base bits stay. at(part): where its byte is.
+template <typename At>
+inline void split_code(uint8_t& code, uint32_t plane, uint32_t shift, uint8_t* block, At at) {
+  const uint32_t width = part_width(plane), mask = (1u << width) - 1;
+  for (uint32_t part = 0; part < part_count(plane); ++part) {
+    uint8_t& out = block[at(part)];
+    out = static_cast<uint8_t>(out | (code >> (plane - (part + 1) * width) & mask) << shift);
+  }
+  code = static_cast<uint8_t>(code >> plane);
+}
+
 inline void split_key_refinement(const BlockLayout& layout, uint32_t dim, uint8_t* codes, uint8_t* block) {
   if (layout.key_plane == 0) return;
-  const uint32_t mask = (1u << layout.key_plane) - 1;
   for (uint32_t d = 0; d < dim; ++d)
     for (uint32_t tile = 0; tile < layout.h; tile += 8) {
       const uint32_t n_slots = layout.h - tile < 8 ? layout.h - tile : 8;
       const CodeAt first = layout.key_refinement(tile, d);
       const uint32_t step = n_slots > 1 ? layout.key_refinement(tile + 1, d).at - first.at : 0;
       uint8_t* row = codes + d * kBlockTokens + tile;
-      for (uint32_t n = 0; n < n_slots; ++n) {
-        uint8_t& out = block[first.at + n * step];
-        out = static_cast<uint8_t>(out | (row[n] & mask) << first.shift);
-        row[n] = static_cast<uint8_t>(row[n] >> layout.key_plane);
-      }
+      for (uint32_t n = 0; n < n_slots; ++n)
+        split_code(row[n], layout.key_plane, first.shift, block,
+                   [&](uint32_t part) { return first.at + n * step + part * layout.key_part; });
     }
 }
 
 inline void split_value_refinement(const BlockLayout& layout, uint32_t dim, uint8_t* codes, uint8_t* block) {
   if (layout.value_plane == 0) return;
-  const uint32_t mask = (1u << layout.value_plane) - 1;
   for (uint32_t d = 0; d < dim; ++d)
     for (uint32_t tile = 0; tile < layout.h; tile += 8) {
       const uint32_t n_slots = layout.h - tile < 8 ? layout.h - tile : 8;
       const CodeAt first = layout.value_refinement(tile, d);
       const uint32_t pair_step = n_slots > 2 ? layout.value_refinement(tile + 2, d).at - first.at : 0;
       uint8_t* row = codes + d * kBlockTokens + tile;
-      for (uint32_t n = 0; n < n_slots; ++n) {
-        uint8_t& out = block[first.at + n / 2 * pair_step + n % 2];
-        out = static_cast<uint8_t>(out | (row[n] & mask) << first.shift);
-        row[n] = static_cast<uint8_t>(row[n] >> layout.value_plane);
-      }
+      for (uint32_t n = 0; n < n_slots; ++n)
+        split_code(row[n], layout.value_plane, first.shift, block,
+                   [&](uint32_t part) { return first.at + n / 2 * pair_step + n % 2 + part * layout.value_part; });
     }
 }
 

@@ -27,12 +27,18 @@ struct BlockReader {
 
   // The whole code, refinement included: 0 .. 4 * 2^plane - 1.
   OSCAR_READER_INLINE uint32_t key_code(uint32_t slot, uint32_t d) const {
-    const uint32_t plane = key_plane(slot), base = bits(layout.key_code(slot, d), 2);
-    return plane ? base << plane | bits(layout.key_refinement(slot, d), plane) : base;
+    const uint32_t plane = key_plane(slot), width = part_width(plane);
+    uint32_t code = bits(layout.key_code(slot, d), 2);
+    for (uint32_t part = 0; part < part_count(plane); ++part)
+      code = code << width | bits(layout.key_refinement(slot, d, part), width);
+    return code;
   }
   OSCAR_READER_INLINE uint32_t value_code(uint32_t slot, uint32_t d) const {
-    const uint32_t plane = value_plane(slot), base = bits(layout.value_code(slot, d), 2);
-    return plane ? base << plane | bits(layout.value_refinement(slot, d), plane) : base;
+    const uint32_t plane = value_plane(slot), width = part_width(plane);
+    uint32_t code = bits(layout.value_code(slot, d), 2);
+    for (uint32_t part = 0; part < part_count(plane); ++part)
+      code = code << width | bits(layout.value_refinement(slot, d, part), width);
+    return code;
   }
 
   // The stored scale: a step of the 2-bit base code.

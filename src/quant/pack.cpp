@@ -87,20 +87,22 @@ void pack_keys(const PackWork& work, int exponent, const Scratch& s, BlockHeader
   header.mean_scale = subtract_mean(work, exponent, s);
 
   const SlotLevels levels(layout.h, layout.key_plane);
-  float zz[kBlockTokens], uu[kBlockTokens], zu[kBlockTokens], rms[kBlockTokens], scales[kBlockTokens];
+  float zz[kBlockTokens], uu[kBlockTokens], zu[kBlockTokens], search[kBlockTokens], scales[kBlockTokens];
   squared_norms(s.z, dim, zz);
-  token_rms(zz, dim, rms);
+  search_scales(s.z, zz, dim, levels, search);
   if (work.shaped) {
     const float* root = work.transform->metric_root;
-    round_shaped(s.z, dim, rms, root, work.transform->metric_ratio, levels, s.errors, s.trial_codes, s.codes);
+    round_shaped(s.z, dim, search, root, work.transform->metric_ratio, levels, s.errors, s.trial_codes, s.codes);
     centred_codes(s.codes, dim, levels, s.gathered);
     metric_norms(s.z, root, dim, zz);
     metric_norms(s.gathered, root, dim, uu);
   } else {
-    round_plain(s.z, dim, rms, levels, s.codes, uu, zu);
+    round_plain(s.z, dim, search, levels, s.codes, uu, zu);
   }
-  for (uint32_t t = 0; t < kBlockTokens; ++t)  // norm matching, in the metric where there is one
-    scales[t] = rms[t] > 0.0f ? __builtin_sqrtf(ratio_or_zero(zz[t], uu[t])) : 0.0f;
+  for (uint32_t t = 0; t < kBlockTokens; ++t) {  // norm matching, in the metric where there is one
+    const float matched = search[t] > 0.0f ? __builtin_sqrtf(ratio_or_zero(zz[t], uu[t])) : 0.0f;
+    scales[t] = levels.wide[t] ? search[t] : matched;
+  }
   header.key_base = write_scales(scales, layout.h, layout.key_plane, exponent, work.block + layout.key_scales);
   split_key_refinement(layout, dim, s.codes, work.block);
   write_key_codes(layout, s.codes, dim, work.block);
@@ -113,12 +115,14 @@ void pack_values(const PackWork& work, int exponent, const Scratch& s, BlockHead
   apply_map_tokens(work.transform->value, false, s.gathered, s.z);
 
   const SlotLevels levels(layout.h, layout.value_plane);
-  float zz[kBlockTokens], uu[kBlockTokens], zu[kBlockTokens], rms[kBlockTokens], scales[kBlockTokens];
+  float zz[kBlockTokens], uu[kBlockTokens], zu[kBlockTokens], search[kBlockTokens], scales[kBlockTokens];
   squared_norms(s.z, dim, zz);
-  token_rms(zz, dim, rms);
-  round_plain(s.z, dim, rms, levels, s.codes, uu, zu);
-  for (uint32_t t = 0; t < kBlockTokens; ++t)  // unbiased: <z, s u> = <z, z>
-    scales[t] = rms[t] > 0.0f ? ratio_or_zero(zz[t], zu[t]) : 0.0f;
+  search_scales(s.z, zz, dim, levels, search);
+  round_plain(s.z, dim, search, levels, s.codes, uu, zu);
+  for (uint32_t t = 0; t < kBlockTokens; ++t) {  // unbiased: <z, s u> = <z, z>
+    const float unbiased = search[t] > 0.0f ? ratio_or_zero(zz[t], zu[t]) : 0.0f;
+    scales[t] = levels.wide[t] ? search[t] : unbiased;
+  }
   header.value_base = write_scales(scales, layout.h, layout.value_plane, exponent, work.block + layout.value_scales);
   split_value_refinement(layout, dim, s.codes, work.block);
   write_value_codes(layout, s.codes, dim, work.block);

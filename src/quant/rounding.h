@@ -17,11 +17,16 @@ inline constexpr float kStepRatio[3] = {0.9957f, 0.5860f, 0.3352f};
 inline constexpr uint32_t kTrials = 4;
 inline constexpr float kTrialScale[kTrials] = {0.9f, 1.0f, 1.1f, 1.2f};
 
+// A code of 8 bits has levels enough for a token's largest element: its step is that element's share of 127.5, on the grid
+// of the scale bytes already, and nothing is searched or fitted.
+inline constexpr uint32_t kWidePlane = 6;
+
 struct SlotLevels {
   float half[kBlockTokens];    // L / 2
   float top[kBlockTokens];     // L - 1
   float centre[kBlockTokens];  // (L - 1) / 2
-  float ratio[kBlockTokens];   // step of the search, in units of the token's rms
+  float ratio[kBlockTokens];   // step of the search, in units of the token's search scale
+  bool wide[kBlockTokens];
 
   SlotLevels(uint32_t h, uint32_t plane) {
     for (uint32_t s = 0; s < kBlockTokens; ++s) {
@@ -30,7 +35,8 @@ struct SlotLevels {
       half[s] = n_levels / 2;
       top[s] = n_levels - 1;
       centre[s] = (n_levels - 1) / 2;
-      ratio[s] = kStepRatio[width];
+      wide[s] = width == kWidePlane;
+      ratio[s] = wide[s] ? 1.0f : kStepRatio[width];
     }
   }
 };
@@ -45,11 +51,19 @@ inline void squared_norms(const float* y, uint32_t dim, float* sum) {
     }
 }
 
-// Root mean square on the grid of the scale bytes; 0 for a row of zeros.
-inline void token_rms(const float* squared_norm, uint32_t dim, float* rms) {
+// Root mean square on the grid of the scale bytes, or the step of a wide slot; 0 for a row of zeros.
+inline void search_scales(const float* y, const float* squared_norm, uint32_t dim, const SlotLevels& levels,
+                          float* scale) {
   for (uint32_t t = 0; t < kBlockTokens; ++t) {
     const float exact = __builtin_sqrtf(squared_norm[t] / static_cast<float>(dim));
-    rms[t] = exact > 0.0f ? round_to_scale_grid(exact) : 0.0f;
+    scale[t] = exact > 0.0f ? round_to_scale_grid(exact) : 0.0f;
+    if (!levels.wide[t]) continue;
+    float largest = 0.0f;
+    for (uint32_t i = 0; i < dim; ++i) {
+      const float magnitude = __builtin_fabsf(y[i * kBlockTokens + t]);
+      largest = largest > magnitude ? largest : magnitude;
+    }
+    scale[t] = largest > 0.0f ? raise_to_scale_grid(largest / 127.5f) : 0.0f;
   }
 }
 
@@ -60,11 +74,11 @@ inline simd::Vec nearest_code(simd::Vec y, simd::Vec inverse_step, const SlotLev
 }
 
 // Every element to its nearest level. Also sums <u, u> and <z, u> with u = code - centre.
-inline void round_plain(const float* z, uint32_t dim, const float* rms, const SlotLevels& levels, uint8_t* codes,
+inline void round_plain(const float* z, uint32_t dim, const float* search, const SlotLevels& levels, uint8_t* codes,
                         float* uu, float* zu) {
   float inverse_step[kBlockTokens];
   for (uint32_t t = 0; t < kBlockTokens; ++t) {
-    inverse_step[t] = rms[t] > 0.0f ? 1.0f / (rms[t] * levels.ratio[t]) : 1.0f;
+    inverse_step[t] = search[t] > 0.0f ? 1.0f / (search[t] * levels.ratio[t]) : 1.0f;
     uu[t] = zu[t] = 0.0f;
   }
   for (uint32_t i = 0; i < dim; ++i)
@@ -149,13 +163,14 @@ inline void take_best_trial(const ShapedTrials& trials, const uint8_t* trial_cod
 }
 
 // errors: dim * kShapedRow floats; trial_codes: dim * kShapedRow bytes.
-inline void round_shaped(const float* z, uint32_t dim, const float* rms, const float* root, const float* ratio,
+inline void round_shaped(const float* z, uint32_t dim, const float* search, const float* root, const float* ratio,
                          const SlotLevels& levels, float* errors, uint8_t* trial_codes, uint8_t* codes) {
   ShapedTrials trials;
   for (uint32_t slot = 0; slot < kBlockTokens; slot += kShapedTokens) {
     for (uint32_t m = 0; m < kTrials; ++m)
       for (uint32_t t = 0; t < kShapedTokens; ++t) {
-        const float scale = rms[slot + t] > 0.0f ? rms[slot + t] * kTrialScale[m] : 1.0f;
+        const float trial = levels.wide[slot + t] ? 1.0f : kTrialScale[m];
+        const float scale = search[slot + t] > 0.0f ? search[slot + t] * trial : 1.0f;
         const float step = scale * levels.ratio[slot + t];
         trials.step[m * kShapedTokens + t] = step;
         trials.inverse_step[m * kShapedTokens + t] = 1.0f / step;

@@ -64,8 +64,8 @@ inline Geometry random_geometry(Random& random) {
   while (g.group * g.n_new > 96) random.chance(0.5) ? g.group = (g.group + 1) / 2 : g.n_new = (g.n_new + 1) / 2;
   if (random.chance(0.03)) g.n_new = 40, g.group = random.between(1, 4);
   g.n_refined = random.pick({0, 1, 2, 3, 4, 4, 4, 5, 7, 8, 9, 16, 23, 32, 40, 64, 100, 127, 128, 128});
-  g.key_plane = random.below(3);
-  g.value_plane = random.below(3);
+  g.key_plane = random.pick({0, 1, 1, 2, 2, 6});
+  g.value_plane = random.pick({0, 1, 1, 2, 2, 6});
   g.n_blocks = random.pick({0, 1, 1, 1, 2, 3});
   g.n_sinks = random.pick({0, 4, 4, 17});
   g.n_recent = random.pick({0, 1, 3, 31, 32, 50, 90});

@@ -67,6 +67,7 @@ void pack(Input& in) {
 
 Geometry geometry(Input& in) {
   constexpr float kSoftcaps[] = {0.0f, 0.0f, 5.0f, 50.0f};
+  constexpr uint32_t kPlanes[] = {0, 1, 2, 6};
   constexpr MapKind kMaps[] = {MapKind::kIdentity, MapKind::kHadamard, MapKind::kDense};
   Geometry g{};
   g.key_dim = in.pick(kDims);
@@ -74,8 +75,8 @@ Geometry geometry(Input& in) {
   g.group = 1 + in.below(32);
   g.n_new = 1 + in.below(std::min(40u, 96 / g.group));
   g.n_refined = in.below(129);
-  g.key_plane = in.below(3);
-  g.value_plane = in.below(3);
+  g.key_plane = in.pick(kPlanes);
+  g.value_plane = in.pick(kPlanes);
   g.n_blocks = in.below(4);
   g.n_sinks = in.below(20);
   g.n_recent = in.below(100);

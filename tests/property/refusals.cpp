@@ -27,7 +27,13 @@ TEST_CASE("a malformed configuration is refused by name") {
   REFUSED(create([](auto& c) { c.key_dim = 72; }), OSCAR_E_UNSUPPORTED, "key_dim is 72, served: 64");
   REFUSED(create([](auto& c) { c.n_q_heads = 66; }), OSCAR_E_UNSUPPORTED, "at most 32");
   REFUSED(create([](auto& c) { c.n_refined = 129; }), OSCAR_E_INVALID, "n_refined is 129");
-  REFUSED(create([](auto& c) { c.refined_key_bits = 5; }), OSCAR_E_INVALID, "allowed: 2, 3, 4");
+  REFUSED(create([](auto& c) { c.refined_key_bits = 5; }), OSCAR_E_INVALID, "allowed: 2, 3, 4, 8");
+  REFUSED(create([](auto& c) {
+            c.device_type = OSCAR_DEVICE_CUDA;
+            c.n_refined = 128;
+            c.refined_value_bits = 8;
+          }),
+          OSCAR_E_UNSUPPORTED, "8 bits are served on the CPU only");
   REFUSED(create([](auto& c) { c.max_rollback = 33; }), OSCAR_E_INVALID, "max_rollback is 33");
   REFUSED(create([](auto& c) { c.storage = 2; }), OSCAR_E_INVALID, "storage is 2");
   REFUSED(create([](auto& c) { c.writer = 3; }), OSCAR_E_INVALID, "writer is 3");

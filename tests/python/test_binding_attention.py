@@ -100,9 +100,9 @@ def relative_error(profile, n=512):
 def test_packed_storage_is_close_and_more_bits_are_closer():
     # The best 2-bit quantizer of a Gaussian has a relative error of 0.343, the best 4-bit one 0.097 (Max, 1960); random
     # values average out of the output as their errors do, and the keys' errors come on top.
-    two, three, four = (relative_error(profile) for profile in ("2bit", "3bit", "4bit"))
-    assert 0 < four < three < two
-    assert two < 0.6 and four < 0.2
+    two, three, four, eight = (relative_error(profile) for profile in ("2bit", "3bit", "4bit", "8bit"))
+    assert 0 < eight < four < three < two
+    assert two < 0.6 and four < 0.2 and eight < 0.02
 
 
 def test_merge_joins_disjoint_parts():

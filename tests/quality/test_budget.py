@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from evaluate_support import TinyModel
 from quality import budget
-from quality_support import TinyModel
 
 BITS = np.array([2.0, 2.5, 3.0, 4.0])
 

@@ -4,11 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from quality import tensor
-from quality.arm import LibraryArm, SelfCalibratingArm
-from quality.capture import Capture
-from quality.windows import WINDOWS
-from smollm2.published_oscar import to_bf16
+from oscar.evaluate import Capture, Library, tensors
+from oscar.evaluate.attention import to_bf16
+from quality.roster import self_calibration
 
 N_TOKENS, N_COLLECTED, FIRST = 1024, 256, 512
 SLOW_PAIR, FAST_PAIR = 31, 1  # interleaved: elements 2 j and 2 j + 1
@@ -51,24 +49,23 @@ def capture(bias):
     return Capture(*(to_bf16(np.float32(x))[None] for x in (q, k, v)))
 
 
-def attention_kl(make, bias):
-    rows = capture(bias)
-    arm = make(Shape(), "2bit", WINDOWS["stress"], N_TOKENS, 32)
-    found = tensor.measure(rows, arm, WINDOWS["stress"], 32, FIRST)
-    arm.close()
-    return float(found["kl"].mean())
+def attention_kl(library, bias):
+    return tensors(capture(bias), {"arm": library}, first=FIRST)["arm"]["kl"]["mean"]
+
+
+ITSELF = Library("2bit", self_calibrate=self_calibration(Shape()), n_collected=N_COLLECTED)
 
 
 @pytest.fixture(scope="module")
 def unbiased():
-    return attention_kl(lambda *a: SelfCalibratingArm(*a, N_COLLECTED), 0.0)
+    return attention_kl(ITSELF, 0.0)
 
 
 def test_a_cache_that_calibrates_itself_stands_a_key_bias_of_a_hundred_rms(unbiased):
-    biased = attention_kl(lambda *a: SelfCalibratingArm(*a, N_COLLECTED), BIAS_RMS)
+    biased = attention_kl(ITSELF, BIAS_RMS)
     assert 1e-3 < unbiased < 0.5  # attention that means something
     assert biased <= 2 * unbiased
 
 
 def test_without_calibration_such_a_bias_is_ruinous(unbiased):
-    assert attention_kl(LibraryArm, BIAS_RMS) > 5 * unbiased
+    assert attention_kl(Library("2bit"), BIAS_RMS) > 5 * unbiased

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-
+from evaluate_support import TinyModel
+from oscar.evaluate import Library
 from quality.quantizer import Fp8, HadamardMinMax, Kivi, PublishedOscar, TurboQuant, min_max
 from quality.roster import library_bits
-from quality_support import TinyModel
 from smollm2.published_oscar import hadamard
 
 row = lambda *x: np.array(x, np.float32)
@@ -139,5 +139,5 @@ def test_bits_of_liboscar_are_its_codes_scales_mean_and_ids():
     plain = 128 * 64 * 2 * 2 + 128 * 8 * 2 + 64 * 8 + 4 * 32
     refined = 4 * 64 * 2 * 2 + 16 * 8  # two more bits for four tokens, and ids padded to 16 bytes
     n_elements = 2 * 128 * 64
-    assert library_bits(TinyModel, "2bit-plain") == pytest.approx(plain / n_elements, abs=0.01)
-    assert library_bits(TinyModel, "2bit") == pytest.approx((plain + refined) / n_elements, abs=0.01)
+    assert library_bits(TinyModel, Library("2bit-plain")) == pytest.approx(plain / n_elements, abs=0.01)
+    assert library_bits(TinyModel, Library("2bit")) == pytest.approx((plain + refined) / n_elements, abs=0.01)

@@ -32,6 +32,11 @@ inline uint32_t base_of(uint32_t code, uint32_t slot, const BlockLayout& layout,
   return slot < layout.h ? code >> plane : code;
 }
 
+// Two bits of the refinement, or its only one, from the top.
+inline uint32_t part_of(uint32_t code, uint32_t part, uint32_t plane) {
+  return plane == 1 ? code & 1 : code >> (plane - 2 * (part + 1)) & 3;
+}
+
 // The sum of wrong dots over all shapes.
 template <typename Count>
 uint64_t count_over_shapes(Count count) {
@@ -39,7 +44,7 @@ uint64_t count_over_shapes(Count count) {
   uint64_t n_wrong = 0;
   for (const uint32_t dim : {32, 64, 80, 96, 128, 160, 192, 256})
     for (const uint32_t h : {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 24, 33, 64, 100, 127, 128})
-      for (const uint32_t plane : {0, 1, 2}) n_wrong += count(block_layout({dim, dim, h, plane, plane}), random);
+      for (const uint32_t plane : {0, 1, 2, 6}) n_wrong += count(block_layout({dim, dim, h, plane, plane}), random);
   return n_wrong;
 }
 
@@ -53,6 +58,7 @@ namespace oscar::OSCAR_ISA {
 
 using testing::base_of;
 using testing::kOperands;
+using testing::part_of;
 using testing::random_block;
 using testing::random_numbers;
 
@@ -81,20 +87,24 @@ inline uint64_t wrong_key_dots(const BlockLayout& layout, testing::Random& rando
     key_columns(layout, block.data(), g, columns.data());
     dot_planes<2>(columns.data(), pad / 8, stored.data(), kOperands, pad, base.data() + g * kGroupSlots, kBlockTokens);
   }
-  const bool refined = layout.h > 0 && layout.key_plane > 0;
-  if (refined) dot_key_refinement(layout, block.data(), by_dim.data(), kOperands, fine.data(), kBlockTokens);
   uint64_t n_wrong = 0;
   for (uint32_t r = 0; r < kOperands; ++r)
     for (uint32_t s = 0; s < kBlockTokens; ++s) {
-      int64_t want_base = 0, want_fine = 0;
-      for (uint32_t d = 0; d < pad; ++d) {
-        const uint32_t code = reader.key_code(s, d), top = base_of(code, s, layout, layout.key_plane);
-        want_base += int64_t{top} * numbers[r * pad + d];
-        if (s < layout.h) want_fine += int64_t{code - (top << layout.key_plane)} * numbers[r * pad + d];
-      }
-      n_wrong += base[r * kBlockTokens + s] != want_base;
-      if (refined && s < layout.h) n_wrong += fine[r * kBlockTokens + s] != want_fine;
+      int64_t want = 0;
+      for (uint32_t d = 0; d < pad; ++d)
+        want += int64_t{base_of(reader.key_code(s, d), s, layout, layout.key_plane)} * numbers[r * pad + d];
+      n_wrong += base[r * kBlockTokens + s] != want;
     }
+  for (uint32_t part = 0; layout.h > 0 && part < part_count(layout.key_plane); ++part) {
+    dot_key_refinement(layout, block.data(), part, by_dim.data(), kOperands, fine.data(), kBlockTokens);
+    for (uint32_t r = 0; r < kOperands; ++r)
+      for (uint32_t s = 0; s < layout.h; ++s) {
+        int64_t want = 0;
+        for (uint32_t d = 0; d < pad; ++d)
+          want += int64_t{part_of(reader.key_code(s, d), part, layout.key_plane)} * numbers[r * pad + d];
+        n_wrong += fine[r * kBlockTokens + s] != want;
+      }
+  }
   return n_wrong;
 }
 
@@ -110,34 +120,39 @@ inline uint64_t wrong_value_dots(const BlockLayout& layout, testing::Random& ran
   const std::vector<uint8_t> fine_operands = operands_of(of_refined, layout.h, n_fine,
                                                          [&](uint32_t s) { return fine_place(layout, s); });
   std::vector<U64> columns(2 * kRuns * 16), fine_values(kRuns * 16);
-  const bool refined = layout.h > 0 && layout.value_plane > 0;
-  uint64_t n_wrong = 0;
-  for (uint32_t d0 = 0; d0 < layout.value_pad; d0 += kGroupDims) {
-    std::vector<int32_t> base(kOperands * kGroupDims, -1), fine(kOperands * kGroupDims, -1);
-    if (d0 % 64 == 0) value_columns(layout, block.data(), d0, columns.data());
-    dot_planes<2>(columns.data() + d0 / kGroupDims % 2 * kRuns * 16, 16, stored.data(), kOperands, kBlockTokens,
-                  base.data(), kGroupDims);
-    if (refined && layout.value_plane == 2) {
-      fine_value_columns(layout, block.data(), d0 / 32, fine_values.data());
-      dot_planes<2>(fine_values.data(), n_fine / 8, fine_operands.data(), kOperands, n_fine, fine.data(), kGroupDims);
-    } else if (refined && d0 % 64 == 0) {
-      fine_value_columns(layout, block.data(), d0 / 64, fine_values.data());
-      dot_planes<1>(fine_values.data(), n_fine / 8, fine_operands.data(), kOperands, n_fine, fine.data(), kGroupDims);
-    } else if (refined) {
-      dot_planes<1, 4>(fine_values.data(), n_fine / 8, fine_operands.data(), kOperands, n_fine, fine.data(),
-                       kGroupDims);
-    }
+  std::vector<int32_t> dots(kOperands * kGroupDims);
+  const auto n_wrong_dots = [&](uint32_t d0, uint32_t n_slots, auto code_of) {
+    uint64_t n_wrong = 0;
     for (uint32_t r = 0; r < kOperands; ++r)
       for (uint32_t d = 0; d < kGroupDims; ++d) {
-        int64_t want_base = 0, want_fine = 0;
-        for (uint32_t s = 0; s < kBlockTokens; ++s) {
-          const uint32_t code = reader.value_code(s, d0 + d), top = base_of(code, s, layout, layout.value_plane);
-          want_base += int64_t{top} * numbers[r * kBlockTokens + s];
-          want_fine += int64_t{s < layout.h ? code - (top << layout.value_plane) : 0} * numbers[r * kBlockTokens + s];
-        }
-        n_wrong += base[r * kGroupDims + d] != want_base;
-        if (refined) n_wrong += fine[r * kGroupDims + d] != want_fine;
+        int64_t want = 0;
+        for (uint32_t s = 0; s < n_slots; ++s)
+          want += int64_t{code_of(s, reader.value_code(s, d0 + d))} * numbers[r * kBlockTokens + s];
+        n_wrong += dots[r * kGroupDims + d] != want;
       }
+    return n_wrong;
+  };
+  uint64_t n_wrong = 0;
+  for (uint32_t d0 = 0; d0 < layout.value_pad; d0 += kGroupDims) {
+    if (d0 % 64 == 0) value_columns(layout, block.data(), d0, columns.data());
+    dot_planes<2>(columns.data() + d0 / kGroupDims % 2 * kRuns * 16, 16, stored.data(), kOperands, kBlockTokens,
+                  dots.data(), kGroupDims);
+    n_wrong += n_wrong_dots(d0, kBlockTokens,
+                            [&](uint32_t s, uint32_t code) { return base_of(code, s, layout, layout.value_plane); });
+    for (uint32_t part = 0; layout.h > 0 && part < part_count(layout.value_plane); ++part) {
+      if (layout.value_plane > 1) {
+        fine_value_columns(layout, block.data(), part, d0 / 32, fine_values.data());
+        dot_planes<2>(fine_values.data(), n_fine / 8, fine_operands.data(), kOperands, n_fine, dots.data(), kGroupDims);
+      } else if (d0 % 64 == 0) {
+        fine_value_columns(layout, block.data(), part, d0 / 64, fine_values.data());
+        dot_planes<1>(fine_values.data(), n_fine / 8, fine_operands.data(), kOperands, n_fine, dots.data(), kGroupDims);
+      } else {
+        dot_planes<1, 4>(fine_values.data(), n_fine / 8, fine_operands.data(), kOperands, n_fine, dots.data(),
+                         kGroupDims);
+      }
+      n_wrong += n_wrong_dots(d0, layout.h,
+                              [&](uint32_t, uint32_t code) { return part_of(code, part, layout.value_plane); });
+    }
   }
   return n_wrong;
 }

@@ -38,15 +38,23 @@ void check_layout(const BlockShape& shape) {
       const CodeAt base = l.key_code(s, d);
       bits.claim(base.at, base.shift, 2, l.key_codes, l.value_codes);
       if (s >= l.h || l.key_plane == 0) continue;
-      const CodeAt refined = l.key_refinement(s, d);
-      bits.claim(refined.at, refined.shift, l.key_plane, l.key_refine, l.value_refine);
+      uint32_t n_bits = 0;
+      for (uint32_t part = 0; part < part_count(l.key_plane); ++part, n_bits += part_width(l.key_plane)) {
+        const CodeAt refined = l.key_refinement(s, d, part);
+        bits.claim(refined.at, refined.shift, part_width(l.key_plane), l.key_refine, l.value_refine);
+      }
+      bits.n_faults += n_bits != l.key_plane;
     }
     for (uint32_t d = 0; d < l.value_pad; ++d) {
       const CodeAt base = l.value_code(s, d);
       bits.claim(base.at, base.shift, 2, l.value_codes, l.key_mean);
       if (s >= l.h || l.value_plane == 0) continue;
-      const CodeAt refined = l.value_refinement(s, d);
-      bits.claim(refined.at, refined.shift, l.value_plane, l.value_refine, l.ids);
+      uint32_t n_bits = 0;
+      for (uint32_t part = 0; part < part_count(l.value_plane); ++part, n_bits += part_width(l.value_plane)) {
+        const CodeAt refined = l.value_refinement(s, d, part);
+        bits.claim(refined.at, refined.shift, part_width(l.value_plane), l.value_refine, l.ids);
+      }
+      bits.n_faults += n_bits != l.value_plane;
     }
   }
   bits.claim_bytes(l.key_mean, l.key_pad, l.key_scales);
@@ -72,12 +80,13 @@ TEST_CASE("every code of a block has its own bits, inside its own section") {
                              {192, 192, 0, 0, 0}, {256, 256, 0, 0, 0}, {192, 128, 0, 0, 0}, {64, 80, 0, 0, 0}};
   for (BlockShape shape : dims)
     for (const uint32_t h : {0u, 1u, 3u, 4u, 5u, 8u, 12u, 31u, 64u, 127u, 128u})
-      for (uint32_t planes = 0; planes < 9; ++planes) {
-        shape.n_refined = h;
-        shape.key_plane = planes / 3;
-        shape.value_plane = planes % 3;
-        check_layout(shape);
-      }
+      for (const uint32_t key_plane : {0u, 1u, 2u, 6u})
+        for (const uint32_t value_plane : {0u, 1u, 2u, 6u}) {
+          shape.n_refined = h;
+          shape.key_plane = key_plane;
+          shape.value_plane = value_plane;
+          check_layout(shape);
+        }
 }
 
 TEST_CASE("a profile without planes or without refined tokens has neither ids nor planes") {
@@ -92,6 +101,7 @@ TEST_CASE("a whole refinement plane costs exactly its bits") {
     const uint32_t plain = block_layout({d, d, 0, 0, 0}).bytes;
     CHECK(block_layout({d, d, 128, 1, 1}).bytes == plain + 2 * 16 * d);
     CHECK(block_layout({d, d, 128, 2, 2}).bytes == plain + 2 * 32 * d);
+    CHECK(block_layout({d, d, 128, 6, 6}).bytes == plain + 2 * 96 * d);
     CHECK(block_layout({d, d, 128, 1, 0}).bytes == plain + 16 * d);
     CHECK(block_layout({d, d, 128, 0, 2}).bytes == plain + 32 * d);
   }

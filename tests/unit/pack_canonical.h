@@ -60,10 +60,22 @@ class CanonicalPacker {
     return std::fmax(std::fmin(std::floor(std::fma(y, inverse_step, n_levels / 2)), n_levels - 1), 0.0f);
   }
 
-  static float step_ratio(uint32_t width) { return width == 0 ? 0.9957f : width == 1 ? 0.5860f : 0.3352f; }
+  // Of codes of 8 bits: the largest element's share of half the levels. Nothing is fitted to it.
+  static bool wide(uint32_t width) { return width == 6; }
+
+  static float search_scale(const Row& z, uint32_t width) {
+    if (!wide(width)) return rms(z);
+    float largest = 0.0f;
+    for (const float x : z) largest = std::fmax(largest, std::fabs(x));
+    return largest > 0.0f ? raise_to_scale_grid(largest / 127.5f) : 0.0f;
+  }
+
+  static float step_ratio(uint32_t width) {
+    return width == 0 ? 0.9957f : width == 1 ? 0.5860f : width == 2 ? 0.3352f : 1.0f;
+  }
 
   static Row round_plain(const Row& z, uint32_t width) {
-    const float s0 = rms(z), n_levels = static_cast<float>(4u << width);
+    const float s0 = search_scale(z, width), n_levels = static_cast<float>(4u << width);
     const float inverse = s0 > 0.0f ? 1.0f / (s0 * step_ratio(width)) : 1.0f;
     Row u(z.size());
     for (size_t i = 0; i < z.size(); ++i) u[i] = nearest_code(z[i], inverse, n_levels) - (n_levels - 1) / 2;
@@ -73,10 +85,10 @@ class CanonicalPacker {
   Row round_shaped(const Row& z, uint32_t width) const {
     const HeadTransform& t = c_.transform();
     const size_t d = z.size();
-    const float s0 = rms(z), n_levels = static_cast<float>(4u << width);
+    const float s0 = search_scale(z, width), n_levels = static_cast<float>(4u << width);
     Row best;
     float best_cost = 0.0f;
-    for (const float trial : {0.9f, 1.0f, 1.1f, 1.2f}) {
+    for (const float trial : wide(width) ? Row{1.0f} : Row{0.9f, 1.0f, 1.1f, 1.2f}) {
       const float step = (s0 > 0.0f ? s0 * trial : 1.0f) * step_ratio(width), inverse = 1.0f / step;
       Row u(d), e(d);
       float cost = 0.0f;
@@ -133,14 +145,15 @@ class CanonicalPacker {
       const Row u = c_.shaped ? round_shaped(z, width) : round_plain(z, width);
       const float ratio = c_.shaped ? ratio_or_zero(metric_norm(z), metric_norm(u))
                                     : ratio_or_zero(dot(z, z), dot(u, u));
-      slots.push_back({u, rms(z) > 0.0f ? std::sqrt(ratio) : 0.0f});
+      const float fitted = rms(z) > 0.0f ? std::sqrt(ratio) : 0.0f;
+      slots.push_back({u, wide(width) ? search_scale(z, width) : fitted});
     }
     header_.key_base = write_scales(slots, layout_.key_plane, exponent, layout_.key_scales);
     for (uint32_t s = 0; s < kBlockTokens; ++s)
       for (uint32_t d = 0; d < dim; ++d) {
         const uint32_t width = s < layout_.h ? layout_.key_plane : 0, code = code_of(slots[s].u[d], width);
         put(layout_.key_code(s, d), code >> width);
-        if (width) put(layout_.key_refinement(s, d), code & ((1u << width) - 1));
+        put_refinement(code, width, [&](uint32_t part) { return layout_.key_refinement(s, d, part); });
       }
   }
 
@@ -151,15 +164,17 @@ class CanonicalPacker {
     std::vector<Rounded> slots;
     for (uint32_t s = 0; s < kBlockTokens; ++s) {
       const Row z = canonical_map(c_.transform().value, rows[c_.order[s]]);
-      const Row u = round_plain(z, s < layout_.h ? layout_.value_plane : 0);
-      slots.push_back({u, rms(z) > 0.0f ? ratio_or_zero(dot(z, z), dot(z, u)) : 0.0f});
+      const uint32_t width = s < layout_.h ? layout_.value_plane : 0;
+      const Row u = round_plain(z, width);
+      const float fitted = rms(z) > 0.0f ? ratio_or_zero(dot(z, z), dot(z, u)) : 0.0f;
+      slots.push_back({u, wide(width) ? search_scale(z, width) : fitted});
     }
     header_.value_base = write_scales(slots, layout_.value_plane, exponent, layout_.value_scales);
     for (uint32_t s = 0; s < kBlockTokens; ++s)
       for (uint32_t d = 0; d < dim; ++d) {
         const uint32_t width = s < layout_.h ? layout_.value_plane : 0, code = code_of(slots[s].u[d], width);
         put(layout_.value_code(s, d), code >> width);
-        if (width) put(layout_.value_refinement(s, d), code & ((1u << width) - 1));
+        put_refinement(code, width, [&](uint32_t part) { return layout_.value_refinement(s, d, part); });
       }
   }
 
@@ -168,6 +183,16 @@ class CanonicalPacker {
   }
 
   void put(CodeAt at, uint32_t code) { block_[at.at] = static_cast<uint8_t>(block_[at.at] | code << at.shift); }
+
+  // The bits below the base's, two at a time where there are as many, from the top.
+  template <typename At>
+  void put_refinement(uint32_t code, uint32_t width, At at) {
+    const uint32_t bits = std::min(width, 2u);
+    for (uint32_t part = 0, left = width; left > 0; ++part) {
+      left -= bits;
+      put(at(part), code >> left & ((1u << bits) - 1));
+    }
+  }
 
   float write_scales(const std::vector<Rounded>& slots, uint32_t plane, int exponent, uint32_t at) {
     Row scales;

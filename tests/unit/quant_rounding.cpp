@@ -95,6 +95,55 @@ TEST_CASE("refined tokens have the error of their width, the others that of two 
   }
 }
 
+TEST_CASE("no element of eight bits is off by more than half of its token's step") {
+  std::mt19937_64 random(207);
+  const IsaVariant isa = runnable_isa_variants().back();
+  PackCase c({128, 64, 40, 6, 6}, Transforms::kMatrices, random);
+  for (uint32_t t = 0; t < kBlockTokens; t += 3) c.values[t * 64 + 5] = f32_to_bf16(30.0f);  // outliers are not cut off
+  const std::vector<uint8_t> block = c.pack(isa);
+  const BlockReader reader(c.layout, block.data());
+  double keys = 0;
+  for (uint32_t s = 0; s < 40; ++s) {
+    const TokenPair key = key_of(c, reader, s), value = value_of(c, reader, s);
+    keys += relative_error(key) / 40;
+    for (const auto& [pair, scale] : {std::pair{&key, reader.key_scale(s)}, std::pair{&value, reader.value_scale(s)}}) {
+      double worst = 0, largest = 0;
+      for (size_t d = 0; d < pair->exact.size(); ++d) {
+        worst = std::max(worst, std::abs(pair->exact[d] - pair->stored[d]));
+        largest = std::max(largest, std::abs(pair->exact[d]));
+      }
+      const double step = scale / 64;
+      CHECK(worst <= 0.5001 * step + 1e-6);
+      CHECK(step <= largest / 127.5 * (1 + 1.0 / 16 + 1e-4));
+    }
+  }
+  // The largest of 128 Gaussian elements is about 2.7 rms: a step of .021 to .023, whose square over 12 is the error.
+  CHECK(keys > 2.5e-5);
+  CHECK(keys < 6e-5);
+}
+
+TEST_CASE("the base codes of a refined token are a coarse token of their own") {
+  std::mt19937_64 random(208);
+  const IsaVariant isa = runnable_isa_variants().back();
+  const PackCase c({128, 128, 64, 2, 2}, Transforms::kMatrices, random);
+  const std::vector<uint8_t> block = c.pack(isa);
+  const BlockReader reader(c.layout, block.data());
+  double keys = 0, values = 0;
+  for (uint32_t s = 0; s < 64; ++s) {
+    TokenPair key = key_of(c, reader, s), value = value_of(c, reader, s);
+    for (uint32_t d = 0; d < 128; ++d) {
+      key.stored[d] = reader.key_scale(s) * ((reader.key_code(s, d) >> 2) - 1.5);
+      value.stored[d] = reader.value_scale(s) * ((reader.value_code(s, d) >> 2) - 1.5);
+    }
+    keys += relative_error(key) / 64;
+    values += relative_error(value) / 64;
+  }
+  for (const double error : {keys, values}) {
+    CHECK(error > 0.145);
+    CHECK(error < 0.17);
+  }
+}
+
 TEST_CASE("plain keys keep their norm") {
   std::mt19937_64 random(202);
   const IsaVariant isa = runnable_isa_variants().back();

@@ -53,7 +53,7 @@ class Config:
 
     Args:
         profile: "2bit" (4 of 128 tokens refined to 4 bits), "2bit-plain" (none refined), "k3v2", "3bit", "4bit",
-            "exact" (BF16).
+            "8bit" (CPU only), "exact" (BF16).
         n_layers: layers of the model; the number of ``layers`` where these are given.
         n_q_heads: query heads of a layer, a multiple of ``n_kv_heads``, at most 32 per KV head.
         n_kv_heads: key/value heads of a layer.
@@ -62,8 +62,8 @@ class Config:
         window: sliding window in tokens, the query's own included; 0: attends to everything.
         storage: an :class:`oscar.Storage`.
         n_refined: tokens of every 128, per KV head, kept at the refined widths, 0 to 128.
-        refined_key_bits: 2, 3 or 4.
-        refined_value_bits: 2, 3 or 4.
+        refined_key_bits: 2, 3, 4 or, on the CPU, 8.
+        refined_value_bits: 2, 3, 4 or, on the CPU, 8.
         writer: an :class:`oscar.Writer`.
         n_sink: first tokens of a sequence that stay exact for ever.
         n_recent: newest tokens that are exact.

@@ -987,9 +987,9 @@ pub struct oscar_cache_config {
     pub storage: u32,
     #[doc = " tokens of every 128, per KV head, kept at the refined widths: 0 .. 128"]
     pub n_refined: u32,
-    #[doc = " 2, 3 or 4"]
+    #[doc = " 2, 3, 4 or 8; 8 on the CPU only"]
     pub refined_key_bits: u32,
-    #[doc = " 2, 3 or 4"]
+    #[doc = " 2, 3, 4 or 8; 8 on the CPU only"]
     pub refined_value_bits: u32,
     #[doc = " oscar_writer"]
     pub writer: u32,
@@ -1587,7 +1587,7 @@ extern "C" {
     #[doc = "   config_out  gets struct_size = size and every field its default; geometry (n_layers .. key_dim) is 0: set it"]
     #[doc = "   size        sizeof(oscar_cache_config)"]
     #[doc = "   profile     \"2bit\" (4 of 128 tokens refined to 4 bits; also for NULL), \"2bit-plain\" (none refined),"]
-    #[doc = "               \"k3v2\", \"3bit\", \"4bit\", \"exact\" (BF16)"]
+    #[doc = "               \"k3v2\", \"3bit\", \"4bit\", \"8bit\" (CPU only), \"exact\" (BF16)"]
     #[doc = " Errors: INVALID (size, or an unknown profile: the text lists them)."]
     pub fn oscar_cache_config_init(
         config_out: *mut oscar_cache_config,

@@ -211,9 +211,9 @@ fields! {
     storage: Storage,
     /// Tokens of every 128, per KV head, kept at the refined widths: 0 to 128.
     n_refined: u32,
-    /// Bits of refined keys: 2, 3 or 4.
+    /// Bits of refined keys: 2, 3, 4 or, on the CPU, 8.
     refined_key_bits: u32,
-    /// Bits of refined values: 2, 3 or 4.
+    /// Bits of refined values: 2, 3, 4 or, on the CPU, 8.
     refined_value_bits: u32,
     /// How values are rounded to codes.
     writer: Writer,
@@ -278,8 +278,8 @@ unsafe impl Sync for Config {}
 
 impl Config {
     /// The defaults of a profile: `"2bit"` (4 of 128 tokens refined to 4 bits), `"2bit-plain"` (none refined),
-    /// `"k3v2"`, `"3bit"`, `"4bit"` or `"exact"` (BF16). The geometry (`n_layers`, `n_q_heads`, `n_kv_heads`,
-    /// `key_dim`) is 0: set it.
+    /// `"k3v2"`, `"3bit"`, `"4bit"`, `"8bit"` (CPU only) or `"exact"` (BF16). The geometry (`n_layers`, `n_q_heads`,
+    /// `n_kv_heads`, `key_dim`) is 0: set it.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid): an unknown profile; the text lists them.

@@ -27,7 +27,7 @@ fn exact_storage_is_softmax_attention_over_bf16() {
 
 #[test]
 fn packed_storage_is_softmax_attention_over_what_read_returns() {
-    for profile in ["2bit", "2bit-plain", "k3v2", "3bit", "4bit"] {
+    for profile in ["2bit", "2bit-plain", "k3v2", "3bit", "4bit", "8bit"] {
         let rows = Rows::new(2, 600);
         let mut cache = Cache::new(&small_config(profile)).unwrap();
         let sequence = cache.open().unwrap();

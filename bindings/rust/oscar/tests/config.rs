@@ -13,7 +13,7 @@ use support::*;
 
 #[test]
 fn a_profile_has_the_defaults_of_the_library() {
-    for profile in ["2bit", "2bit-plain", "k3v2", "3bit", "4bit", "exact"] {
+    for profile in ["2bit", "2bit-plain", "k3v2", "3bit", "4bit", "8bit", "exact"] {
         let mut raw = sys::oscar_cache_config::default();
         let name = CString::new(profile).unwrap();
         let size = size_of::<sys::oscar_cache_config>() as u32;

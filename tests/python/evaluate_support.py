@@ -1,4 +1,4 @@
-"""A model of one layer, small enough to be computed again by hand."""
+"""Models of one layer: one small enough to be computed again by hand, and one that finds again what it has read."""
 
 import numpy as np
 
@@ -20,6 +20,25 @@ class TinyModel:
 
     def logits(self, hidden):
         return hidden @ self.out
+
+
+class Copier:
+    """An induction head: looks for where the token at hand has occurred before, and predicts what followed it there."""
+
+    n_layers, n_q_heads, n_kv_heads, head_dim, n_vocabulary = 1, 1, 1, 64, 4000
+
+    def __init__(self):
+        self._embedding = np.random.default_rng(5).standard_normal((self.n_vocabulary, 64)).astype(np.float32)
+        self._token_at = {}
+
+    def forward(self, tokens, positions, attend):
+        self._token_at.update(zip(np.asarray(positions).tolist(), np.asarray(tokens).tolist()))
+        before = [self._token_at.get(position - 1, 0) for position in np.asarray(positions).tolist()]
+        rows = [self._embedding[ids][:, None] for ids in (before, tokens, tokens)]
+        return attend(0, rows[0], rows[1], 4 * rows[2]).reshape(len(tokens), -1)
+
+    def logits(self, hidden):
+        return hidden @ self._embedding.T
 
 
 class Letters:

@@ -1,19 +1,34 @@
 """Level C: the model writes on, greedily, from its own compressed past; an exact arm reads along what was written."""
 
-import numpy as np
-from smollm2.arms import forward
+from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .arm import Arm
+from .attention import Array
+from .model import Model, Progress, forward, silent
 from .teacher import log_normalizer
 
 NGRAM = 4
 
 
-def run(model, prompts, make_arm, make_exact, n_tokens, step_tokens, progress=lambda items: items):
+def run(
+    model: Model,
+    prompts: Array,
+    make_arm: Callable[[], Arm],
+    make_exact: Callable[[], Arm],
+    n_tokens: int,
+    step_tokens: int,
+    progress: Progress = silent,
+) -> dict[str, Array]:
     """prompts [n, n_prompt]. Returns tokens [n, n_tokens], the exact arm's choice after the same history, and the KL
     divergence of the arm's prediction from the exact one's, [n, n_tokens] each."""
     n_prompts, n_prompt = prompts.shape
     arms = [make() for make in (make_arm, make_exact) for _ in range(n_prompts)]
-    found = {"tokens": [], "exact_choice": [], "kl": []}
+    found: dict[str, list[Array]] = {"tokens": [], "exact_choice": [], "kl": []}
     starts = range(0, n_prompt, step_tokens)
     for step in progress(range(len(starts) + n_tokens - 1)):
         new = prompts[:, starts[step] :][:, :step_tokens] if step < len(starts) else found["tokens"][-1][:, None]
@@ -31,13 +46,13 @@ def run(model, prompts, make_arm, make_exact, n_tokens, step_tokens, progress=la
     return {name: np.stack(parts, 1) for name, parts in found.items()}
 
 
-def repetition(tokens):
+def repetition(tokens: list[int]) -> float:
     """Share of the n-grams of a text that have occurred in it before."""
     grams = [tuple(tokens[i : i + NGRAM]) for i in range(len(tokens) - NGRAM + 1)]
     return 1 - len(set(grams)) / len(grams)
 
 
-def summary(part):
+def summary(part: dict[str, Array]) -> dict[str, Any]:
     different = part["tokens"] != part["exact_choice"]
     first = np.where(different.any(1), different.argmax(1), different.shape[1])
     return {

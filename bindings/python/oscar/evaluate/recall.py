@@ -3,10 +3,17 @@
 One document holds all three, then asks for them. An item counts only where exact keys and values answer it.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
-from smollm2.arms import forward
+
+from .arm import Arm
+from .attention import Array
+from .model import Model, Progress, Tokenizer, forward, silent
 
 CITIES = (
     "Paris Oslo Cairo Lima Tokyo Delhi Rome Madrid Berlin Vienna Dublin Lisbon Athens Warsaw Prague Sydney Boston "
@@ -22,7 +29,7 @@ ANIMALS = (
 ).split()
 N_NEEDLES, N_PAIRS = 11, 16
 COPY_TOKENS, CUE_TOKENS = 32, 4  # a random string, and how much of its repeat is given
-ORDINARY_TOKENS = (1000, 40000)  # ids of words, away from control tokens and single bytes
+ORDINARY_TOKENS = (1000, 40000)  # of SmolLM2: ids of words, away from control tokens and single bytes
 PAIRS_AT = 0.15  # of the document
 NEEDLE, PAIR, COPY = "needle", "pair", "copy"
 
@@ -31,16 +38,16 @@ NEEDLE, PAIR, COPY = "needle", "pair", "copy"
 class Item:
     kind: str
     group: float  # depth of a needle, distance of a copy in tokens
-    answer: list  # indices in the document of the tokens to be predicted
+    answer: list[int]  # indices in the document of the tokens to be predicted
 
 
 @dataclasses.dataclass
 class Document:
-    tokens: np.ndarray
-    items: list
+    tokens: Array
+    items: list[Item]
 
 
-def statement(tokenizer, before, answer):
+def statement(tokenizer: Tokenizer, before: str, answer: Any) -> tuple[list[int], range]:
     """Tokens of a sentence, and which of them are the answer."""
     ids = tokenizer.encode(f"\n{before} {answer}.")
     start = len(tokenizer.encode(f"\n{before}"))
@@ -49,30 +56,59 @@ def statement(tokenizer, before, answer):
     return ids, range(start, len(ids) - 1)
 
 
-def document(tokenizer, filler, n_tokens, distances, seed):
-    """About n_tokens long; copies come again after the given distances, those that are too long for it left out."""
+def document(
+    tokenizer: Tokenizer,
+    filler: Sequence[int],
+    n_tokens: int,
+    distances: Sequence[int],
+    seed: int,
+    ordinary_tokens: tuple[int, int] = ORDINARY_TOKENS,
+) -> Document:
+    """About n_tokens long.
+
+    Args:
+        filler: tokens of an ordinary text, about as many.
+        distances: after which copies come again; those that are too long for it are left out.
+        ordinary_tokens: the first id that copies are drawn from, and the end of these.
+
+    Raises:
+        ValueError: too few tokens for what the document has to hold, or too little filler.
+    """
     random = np.random.default_rng(seed)
-    choose = lambda names, n: random.choice(names, n, replace=False)
-    needles = [statement(tokenizer, f"The magic number for {city} is", random.integers(10000, 99999))
-               for city in choose(CITIES, N_NEEDLES)]
-    pairs = [statement(tokenizer, f"{name} owns the", animal)
-             for name, animal in zip(choose(NAMES, N_PAIRS), choose(ANIMALS, N_PAIRS))]
+
+    def choose(names: list[str], n: int) -> list[str]:
+        return [str(name) for name in random.choice(names, n, replace=False)]
+
+    needles = [
+        statement(tokenizer, f"The magic number for {city} is", random.integers(10000, 99999))
+        for city in choose(CITIES, N_NEEDLES)
+    ]
+    pairs = [
+        statement(tokenizer, f"{name} owns the", animal)
+        for name, animal in zip(choose(NAMES, N_PAIRS), choose(ANIMALS, N_PAIRS))
+    ]
     tail_tokens = sum(len(ids) for ids, _ in needles + pairs)
     distances = [d for d in distances if d <= n_tokens - COPY_TOKENS]
-    copies = random.integers(*ORDINARY_TOKENS, (len(distances), COPY_TOKENS)).tolist()
+    copies = random.integers(*ordinary_tokens, (len(distances), COPY_TOKENS)).tolist()
 
     body = n_tokens - tail_tokens - COPY_TOKENS * len(distances)
+    if body < 2 * tail_tokens:
+        raise ValueError(f"a document of {n_tokens} tokens, wanted at least {n_tokens - body + 2 * tail_tokens}")
+    if len(filler) < body:
+        raise ValueError(f"{len(filler)} tokens of filler, wanted {body}")
     depths = np.linspace(0, 1, N_NEEDLES)
     longest = max(len(ids) for ids, _ in needles)
     parts = [(int(depth * (body - longest)), ids) for depth, (ids, _) in zip(depths, needles)]
-    parts.append((int(PAIRS_AT * body), sum((ids for ids, _ in pairs), [])))
-    parts += [(n_tokens - COPY_TOKENS * (len(distances) - i) - d, ids)
-              for i, (d, ids) in enumerate(zip(distances, copies))]
-    tokens, filler = [], iter(filler)
+    parts.append((int(PAIRS_AT * body), [token for ids, _ in pairs for token in ids]))
+    parts += [
+        (n_tokens - COPY_TOKENS * (len(distances) - i) - d, ids) for i, (d, ids) in enumerate(zip(distances, copies))
+    ]
+    tokens: list[int] = []
+    rest = iter(filler)
     for start, ids in sorted(parts, key=lambda part: part[0]):
-        tokens += [next(filler) for _ in range(start - len(tokens))]
+        tokens += [next(rest) for _ in range(start - len(tokens))]
         tokens += ids
-    tokens += [next(filler) for _ in range(body - len(tokens))]
+    tokens += [next(rest) for _ in range(body - len(tokens))]
 
     items = []
     questions = [(NEEDLE, depth, *needle) for depth, needle in zip(depths, needles)]
@@ -88,7 +124,9 @@ def document(tokenizer, filler, n_tokens, distances, seed):
     return Document(np.array(tokens), items)
 
 
-def read(model, doc, arms, step_tokens, progress=lambda items: items):
+def read(
+    model: Model, doc: Document, arms: dict[str, Arm], step_tokens: int, progress: Progress = silent
+) -> dict[str, Array]:
     """arms: {name: arm}. Returns {name: right [n_items]}."""
     predicted = {name: np.zeros(len(doc.tokens), int) for name in arms}
     asked = np.zeros(len(doc.tokens), bool)
@@ -96,7 +134,7 @@ def read(model, doc, arms, step_tokens, progress=lambda items: items):
         asked[np.array(item.answer) - 1] = True
     for start in progress(range(0, len(doc.tokens), step_tokens)):
         chunk = doc.tokens[start : start + step_tokens]
-        hidden = forward(model, list(arms.values()), [chunk] * len(arms))
+        hidden = forward(model, list(arms.values()), np.stack([chunk] * len(arms)))
         rows = np.flatnonzero(asked[start : start + len(chunk)])
         if len(rows):
             for name, states in zip(arms, hidden):
@@ -108,22 +146,22 @@ def read(model, doc, arms, step_tokens, progress=lambda items: items):
     return right
 
 
-def summary(docs, exact_right, right):
+def summary(docs: list[Document], exact_right: list[Array], right: list[Array]) -> dict[str, Any]:
     """Shares of right items, over documents: of those that exact keys and values answer, and of all."""
     items = [item for doc in docs for item in doc.items]
-    exact_right, right = np.concatenate(exact_right), np.concatenate(right)
-    found = {}
+    all_exact, all_right = np.concatenate(exact_right), np.concatenate(right)
+    found: dict[str, Any] = {}
     for kind in (COPY, NEEDLE, PAIR):
         of_kind = np.array([item.kind == kind for item in items])
         groups = {}
         for group in sorted({item.group for item in items if item.kind == kind}):
             of_group = np.array([item.group == group for item in items])
-            groups[f"{group:g}"] = _share(of_kind & of_group, exact_right, right)
-        found[kind] = _share(of_kind, exact_right, right) | {"groups": groups}
+            groups[f"{group:g}"] = _share(of_kind & of_group, all_exact, all_right)
+        found[kind] = _share(of_kind, all_exact, all_right) | {"groups": groups}
     return found
 
 
-def _share(chosen, exact_right, right):
+def _share(chosen: Array, exact_right: Array, right: Array) -> dict[str, Any]:
     kept = chosen & exact_right
     return {
         "n_items": int(chosen.sum()),

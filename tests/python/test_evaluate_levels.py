@@ -2,14 +2,10 @@
 
 import numpy as np
 import pytest
-
-from quality import recall, teacher, tensor
-from quality.arm import LibraryArm, RivalArm
-from quality.attention import attend
-from quality.capture import Capture, read_exactly
-from quality.roster import roster
-from quality.windows import WINDOWS, Windows
-from quality_support import Letters, TinyModel, naive_attention
+from evaluate_support import Letters, TinyModel, naive_attention
+from oscar import evaluate
+from oscar.evaluate import WINDOWS, LibraryArm, NumpyArm, Windows, read_exactly, recall, teacher, tensor
+from oscar.evaluate.attention import attend
 
 STRESS = WINDOWS["stress"]
 N_TOKENS, STEP = 400, 32
@@ -71,31 +67,9 @@ def test_an_arm_that_packs_other_tokens_is_refused(model):
     arm.close()
 
 
-def test_all_arms_read_the_same_exact_tokens(model, tokens):
-    rotation = np.tile(np.eye(64, dtype=np.float32), (1, 2, 1, 1))
-    entries = roster(model, (rotation, rotation), {})
-    k, v = model.k[tokens].swapaxes(0, 1), model.v[tokens].swapaxes(0, 1)
-    for name, entry in entries.items():
-        arm = entry.make(STRESS, N_TOKENS, STEP)
-        for start in range(0, N_TOKENS, STEP):
-            new = tokens[start : start + STEP]
-            packed = range(STRESS.n_sink, STRESS.packed_end(start))
-            with arm.step(len(new)) as step:
-                model.forward(new, None, step.layer)
-        exact = np.setdiff1d(np.arange(N_TOKENS), packed)
-        own_k, own_v, kept = arm.rows(0)
-        np.testing.assert_allclose(own_k[:, exact], k[:, exact], rtol=2**-8, err_msg=name)
-        np.testing.assert_allclose(own_v[:, exact], v[:, exact], rtol=2**-8, err_msg=name)
-        if kept is not None:
-            assert kept[:, STRESS.packed_end(start) :].all(), name
-        elif name != "exact":
-            assert np.abs(own_k[:, packed] - k[:, packed]).max() > 0.01, name
-        arm.close()
-
-
 def test_tensor_level_agrees_with_double_precision(model, tokens):
     _, capture = read_exactly(model, tokens, STEP, keep=True)
-    arm = RivalArm(model, STRESS, N_TOKENS, quantizer=halved)
+    arm = NumpyArm(model, STRESS, N_TOKENS, quantizer=halved)
     found = tensor.measure(capture, arm, STRESS, STEP, 200)
     wanted_at = tensor.positions(N_TOKENS, 200)
     assert list(wanted_at[-200:]) == list(range(200, 400))
@@ -118,7 +92,7 @@ def test_tensor_level_agrees_with_double_precision(model, tokens):
 
 def test_tensor_level_sees_key_errors_in_logits_and_attention(model, tokens):
     _, capture = read_exactly(model, tokens, STEP, keep=True)
-    arm = RivalArm(model, STRESS, N_TOKENS, quantizer=lambda k, v: (k / 2, v))
+    arm = NumpyArm(model, STRESS, N_TOKENS, quantizer=lambda k, v: (k / 2, v))
     found = tensor.measure(capture, arm, STRESS, STEP, 200)
     at = tensor.positions(N_TOKENS, 200)[-1]
     packed = slice(STRESS.n_sink, STRESS.packed_end(at // STEP * STEP))
@@ -138,8 +112,8 @@ def test_tensor_level_sees_key_errors_in_logits_and_attention(model, tokens):
 def test_model_level_is_the_divergence_of_predictions(model, tokens):
     hidden, _ = read_exactly(model, tokens, STEP, keep=False)
     arms = {
-        "same": RivalArm(model, STRESS, N_TOKENS),
-        "halved": RivalArm(model, STRESS, N_TOKENS, quantizer=halved),
+        "same": NumpyArm(model, STRESS, N_TOKENS),
+        "halved": NumpyArm(model, STRESS, N_TOKENS, quantizer=halved),
     }
     found, exact_nll = teacher.compare(model, tokens, hidden, arms, STEP)
     assert np.abs(found["same"]["kl"]).max() < 1e-3

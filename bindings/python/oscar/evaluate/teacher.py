@@ -3,30 +3,46 @@
 Within a step the new tokens are exact for all arms: one big step would measure nothing.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
-from smollm2.arms import forward
+
+from .arm import Arm
+from .attention import Array
+from .model import Model, Progress, forward, silent
 
 N_BOOTSTRAP = 2000
 FEWEST_WINDOWS = 6  # for intervals over windows; with fewer, over blocks of tokens
 BLOCK_TOKENS = 128
 
 
-def log_normalizer(logits):
+def log_normalizer(logits: Array) -> Array:
+    """Of rows: the log of the sum of exponentials."""
     top = logits.max(-1)
-    return top + np.log(np.exp(logits - top[:, None]).sum(-1))
+    normalizer: Array = top + np.log(np.exp(logits - top[:, None]).sum(-1))
+    return normalizer
 
 
-def compare(model, tokens, exact_hidden, arms, step_tokens, progress=lambda items: items):
+def compare(
+    model: Model,
+    tokens: Array,
+    exact_hidden: Array,
+    arms: dict[str, Arm],
+    step_tokens: int,
+    progress: Progress = silent,
+) -> tuple[dict[str, dict[str, Array]], Array]:
     """arms: {name: arm}. Returns {name: {"kl", "same_top1", "nll"}}, [n] each, and the exact arm's nll [n]; the nll of
     a token is that of the next one, so the last has none."""
-    found = {name: {"kl": [], "same_top1": [], "nll": []} for name in arms}
-    exact_nll = []
+    found: dict[str, dict[str, list[Array]]] = {name: {"kl": [], "same_top1": [], "nll": []} for name in arms}
+    exact_nll: list[Array] = []
     for start in progress(range(0, len(tokens), step_tokens)):
         chunk = tokens[start : start + step_tokens]
         rows = slice(start, start + len(chunk))
         following = tokens[start + 1 : rows.stop + 1]
         at = np.arange(len(following))
-        hidden = forward(model, list(arms.values()), [chunk] * len(arms))
+        hidden = forward(model, list(arms.values()), np.stack([chunk] * len(arms)))
         expected = model.logits(exact_hidden[rows])
         expected_norm = log_normalizer(expected)
         probability = np.exp(expected - expected_norm[:, None])
@@ -38,34 +54,43 @@ def compare(model, tokens, exact_hidden, arms, step_tokens, progress=lambda item
             found[name]["kl"].append(distance - expected_norm + norm)
             found[name]["same_top1"].append(expected.argmax(-1) == got.argmax(-1))
             found[name]["nll"].append(norm[at] - got[at, following])
-    join = lambda parts: np.concatenate(parts)
-    return {name: {key: join(v) for key, v in f.items()} for name, f in found.items()}, join(exact_nll)
+    joined = {name: {key: np.concatenate(parts) for key, parts in f.items()} for name, f in found.items()}
+    return joined, np.concatenate(exact_nll)
 
 
-def blocks(windows):
+def blocks(windows: list[Array]) -> tuple[Array, Array]:
     """Sums and counts of what bootstrap draws: whole windows, or blocks of tokens where windows are few."""
     size = None if len(windows) >= FEWEST_WINDOWS else BLOCK_TOKENS
     pieces = [w[i : i + (size or len(w))] for w in windows for i in range(0, len(w), size or len(w))]
     return np.array([p.sum() for p in pieces]), np.array([len(p) for p in pieces])
 
 
-def interval(windows, divisor=None):
+def interval(windows: list[Array], divisor: list[Array] | None = None) -> list[float]:
     """95 % bootstrap interval of the mean of paired values over windows, or of its ratio to another's mean."""
     sums, counts = blocks(windows)
     draws = np.random.default_rng(0).integers(0, len(sums), (N_BOOTSTRAP, len(sums)))
     below = counts if divisor is None else blocks(divisor)[0]
     values = sums[draws].sum(1) / below[draws].sum(1)
-    return np.percentile(values, (2.5, 97.5)).tolist()
+    low, high = np.percentile(values, (2.5, 97.5))
+    return [float(low), float(high)]
 
 
-def summary(parts, exact_nll, rival=None, first=0):
+def summary(
+    parts: list[dict[str, Array]],
+    exact_nll: list[Array],
+    rival: list[dict[str, Array]] | None = None,
+    first: int = 0,
+) -> dict[str, Any]:
     """parts: results of one arm, one a window; rival: another arm's, for the ratio; tokens before `first` do not
     count."""
-    pick = lambda name, ps: [p[name][first:].astype(np.float64) for p in ps]
+
+    def pick(name: str, ps: list[dict[str, Array]]) -> list[Array]:
+        return [p[name][first:].astype(np.float64) for p in ps]
+
     kl, top1 = pick("kl", parts), pick("same_top1", parts)
     excess = [p["nll"][first:].astype(np.float64) - e[first:] for p, e in zip(parts, exact_nll)]
     flat = np.concatenate(kl)
-    found = {
+    found: dict[str, Any] = {
         "n_windows": len(parts),
         "n_tokens": len(flat),
         "kl_mean": float(flat.mean()),

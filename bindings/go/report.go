@@ -87,6 +87,19 @@ type Stats struct {
 	BitsPerElement float64 // 8 BytesSequences / elements of NTokens; 0 without tokens
 
 	BytesCalibration int // part of BytesFixed: the transforms, and what is gathered while collecting
+
+	BytesBase        int // BytesSequences by what they are for. Of blocks: 2-bit codes, scales, means, headers, and padding.
+	BytesRefined     int // Of blocks: refinement codes and ids.
+	BytesExact       int // Pages of exact rows.
+	BytesScores      int // Votes of tokens that are not packed yet.
+	BytesTables      int // Where a sequence has its blocks and pages.
+	BytesShared      int // What would come on top of BytesSequences if nobody shared blocks.
+	NSharedBlocks    int // Of NBlocks, those that more than one sequence holds.
+	NBlockReferences int // Holds of blocks by sequences (and open steps): NBlocks where nothing is shared.
+	NSteps           int // Since the cache was created: steps that have ended.
+	NBlocksPacked    int // Blocks packed by steps that have begun or ended, and by freeze, over all layer classes.
+	NRollbacks       int // Calls of truncate and accept that forgot tokens.
+	NTokensForgotten int // Tokens that these forgot.
 }
 
 // Stats tells what the cache holds.
@@ -117,5 +130,18 @@ func (c *Cache) Stats() (Stats, error) {
 		BitsPerElement: float64(r.bits_per_element),
 
 		BytesCalibration: int(r.bytes_calibration),
+
+		BytesBase:        int(r.bytes_base),
+		BytesRefined:     int(r.bytes_refined),
+		BytesExact:       int(r.bytes_exact),
+		BytesScores:      int(r.bytes_scores),
+		BytesTables:      int(r.bytes_tables),
+		BytesShared:      int(r.bytes_shared),
+		NSharedBlocks:    int(r.n_shared_blocks),
+		NBlockReferences: int(r.n_block_references),
+		NSteps:           int(r.n_steps),
+		NBlocksPacked:    int(r.n_blocks_packed),
+		NRollbacks:       int(r.n_rollbacks),
+		NTokensForgotten: int(r.n_tokens_forgotten),
 	}, nil
 }

@@ -234,6 +234,36 @@ oscar_go_result oscar_go_seq_length(const oscar_cache *cache, oscar_seq seq) {
   return value_result(status, n_tokens);
 }
 
+/* Written in Go. */
+oscar_status oscarGoWrite(uintptr_t handle, void *bytes, uint64_t size);
+oscar_status oscarGoRead(uintptr_t handle, void *bytes, uint64_t size);
+
+static oscar_status call_write(void *user, const void *bytes, uint64_t size) {
+  return oscarGoWrite((uintptr_t)user, (void *)bytes, size);
+}
+
+static oscar_status call_read(void *user, void *bytes, uint64_t size) {
+  return oscarGoRead((uintptr_t)user, bytes, size);
+}
+
+oscar_go_result oscar_go_seq_export(const oscar_cache *cache, oscar_seq seq, uint64_t n_tokens, uintptr_t handle) {
+  oscar_export_args args = {.struct_size = sizeof args, .n_tokens = n_tokens};
+  args.user = (void *)handle;
+  if (handle) args.write = call_write;
+  uint64_t size = 0;
+  const oscar_status status = oscar_seq_export(cache, seq, &args, &size);
+  return value_result(status, size);
+}
+
+oscar_go_result oscar_go_seq_import(oscar_cache *cache, uintptr_t handle) {
+  oscar_import_args args = {.struct_size = sizeof args};
+  args.user = (void *)handle;
+  args.read = call_read;
+  oscar_seq seq = 0;
+  const oscar_status status = oscar_seq_import(cache, &args, &seq);
+  return value_result(status, seq);
+}
+
 /* ---------------------------------------------------------------------------------------- steps and layers ---- */
 
 oscar_go_result oscar_go_step_begin(oscar_cache *cache, const oscar_step_entry *entries, uint32_t n_entries,

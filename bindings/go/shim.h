@@ -94,6 +94,10 @@ oscar_go_result oscar_go_seq_accept(oscar_cache *cache, oscar_seq seq, uint64_t 
                                     const uint32_t *indices);
 oscar_go_result oscar_go_seq_length(const oscar_cache *cache, oscar_seq seq);
 
+/* handle: a cgo.Handle, for oscarGoWrite and oscarGoRead; 0: nothing is written. */
+oscar_go_result oscar_go_seq_export(const oscar_cache *cache, oscar_seq seq, uint64_t n_tokens, uintptr_t handle);
+oscar_go_result oscar_go_seq_import(oscar_cache *cache, uintptr_t handle);
+
 oscar_go_result oscar_go_step_begin(oscar_cache *cache, const oscar_step_entry *entries, uint32_t n_entries,
                                     uint32_t is_replay, oscar_go_stream stream);
 oscar_go_result oscar_go_step_end(oscar_cache *cache, oscar_step step);

@@ -11,6 +11,7 @@
 #include "raw/handle.h"
 #include "raw/integer.h"
 #include "raw/list.h"
+#include "raw/stream.h"
 #include "raw/tensor.h"
 #include "raw/view.h"
 %}
@@ -198,6 +199,10 @@
 %ignore oscar_cache_check;
 %ignore oscar_cache_config::self_calibrate;
 %ignore oscar_calibration_part;
+%ignore oscar_seq_export;
+%ignore oscar_seq_import;
+%ignore oscar_export_args;
+%ignore oscar_import_args;
 %ignore oscar_step_begin;
 %ignore oscar_append;
 %ignore oscar_attend;
@@ -273,6 +278,9 @@ struct CacheHandle {
 bool cache_close(CacheHandle *handle);
 %apply PyObject *raises { PyObject *calibration_save };
 PyObject *calibration_save(const oscar_calibration *calibration);
+%apply PyObject *raises { PyObject *seq_export, PyObject *seq_import };
+PyObject *seq_export(const oscar_cache *cache, oscar_seq seq, uint64_t n_tokens, PyObject *write);
+PyObject *seq_import(oscar_cache *cache, PyObject *read);
 oscar_status calibration_import_torch(const oscar_cache_config *config, const oscar_py::OptionalBytesArg *key,
                                       const oscar_py::OptionalBytesArg *value, uint32_t n, const uint32_t *indices,
                                       oscar_calibration **calibration_out);

@@ -484,6 +484,20 @@ typedef struct oscar_cache_stats {
   uint64_t bytes_free;  /* capacity in empty slabs, free for anything */
   double bits_per_element;    /* 8 bytes_sequences / elements of n_tokens; 0 without tokens */
   uint64_t bytes_calibration; /* part of bytes_fixed: the transforms, and what is gathered while collecting */
+  /* bytes_sequences by what they are for; these five together. */
+  uint64_t bytes_base;         /* of blocks: 2-bit codes, scales, means, headers, and the padding of a block */
+  uint64_t bytes_refined;      /* of blocks: refinement codes and ids */
+  uint64_t bytes_exact;        /* pages of exact rows */
+  uint64_t bytes_scores;       /* votes of tokens that are not packed yet */
+  uint64_t bytes_tables;       /* where a sequence has its blocks and pages */
+  uint64_t bytes_shared;       /* what would come on top if nobody shared blocks */
+  uint64_t n_shared_blocks;    /* of n_blocks, those that more than one sequence holds */
+  uint64_t n_block_references; /* holds of blocks by sequences (and open steps): n_blocks where nothing is shared */
+  /* Since the cache was created. */
+  uint64_t n_steps;            /* that have ended */
+  uint64_t n_blocks_packed;    /* by steps that have begun or ended, and by freeze, over all layer classes */
+  uint64_t n_rollbacks;        /* truncate and accept calls that forgot tokens */
+  uint64_t n_tokens_forgotten; /* by these */
 } oscar_cache_stats;
 
 /* Creates a cache. Takes all memory it will ever need: capacity_bytes, workspace, tables. (With self_calibrate:
@@ -542,6 +556,47 @@ OSCAR_API oscar_status oscar_seq_accept(oscar_cache *cache, oscar_seq seq, uint6
 
 /* Number of accepted tokens. */
 OSCAR_API oscar_status oscar_seq_length(const oscar_cache *cache, oscar_seq seq, uint64_t *n_tokens_out);
+
+/* Where an exported sequence goes, piece after piece. */
+typedef struct oscar_export_args {
+  uint32_t struct_size;
+  uint32_t reserved; /* 0 */
+  uint64_t n_tokens; /* the first n_tokens of the sequence; 0: all */
+  void *user;        /* for `write` */
+  /* Takes the next `size` bytes. Anything but OSCAR_OK ends the export, which then fails with that status. It must not
+   * call the library with this cache. NULL: nothing is written, only size_out */
+  oscar_status (*write)(void *user, const void *bytes, uint64_t size);
+} oscar_export_args;
+
+/* Where the bytes of an exported sequence come from. */
+typedef struct oscar_import_args {
+  uint32_t struct_size;
+  uint32_t reserved; /* 0 */
+  void *user;        /* for `read` */
+  /* Fills all of the next `size` bytes. Anything but OSCAR_OK (OSCAR_E_CORRUPT where there are no more bytes) ends the
+   * import, which then fails with that status. It must not call the library with this cache */
+  oscar_status (*read)(void *user, void *bytes, uint64_t size);
+} oscar_import_args;
+
+/* Writes a sequence, or a prefix of it, as bytes that say what they are: geometry, profile, the calibration's fingerprint,
+ * checksums (docs/export.md). Equal sequences give equal bytes. Streams: takes memory for one piece, of one block of 128
+ * tokens in all layers of a class, not for a copy of the sequence. The bytes hold codes and exact rows of the model's
+ * keys and values: as secret as the text.
+ *   size_out  bytes of the whole export; 0 where it fails
+ * Errors: NOT_FOUND; STATE (in an open step; the cache is collecting; a sliding window has dropped tokens that a sequence
+ * of n_tokens would see); INVALID (n_tokens > length); UNSUPPORTED (a cache on a device); NO_MEMORY; what `write` gave:
+ * what was written is then no export. */
+OSCAR_API oscar_status oscar_seq_export(const oscar_cache *cache, oscar_seq seq, const oscar_export_args *args,
+                                        uint64_t *size_out);
+
+/* Opens a sequence from what oscar_seq_export wrote, by a cache of any capacity, limits and backend whose layers, n_sink,
+ * n_recent, max_rollback and calibration are the same. It goes on as the exported one would have. Reads the export's bytes
+ * and none behind them; any bytes yield a status, and memory for one piece and the pool's units is all that is taken.
+ * Errors, which change nothing: CORRUPT (not an export, another version, damaged; the text says what); INVALID (an export of
+ * another geometry, profile or calibration: the text says which and what was wanted); NO_SPACE (max_sequences, max_tokens
+ * or the pool, with the bytes short); STATE (the cache is collecting); UNSUPPORTED (a cache on a device); NO_MEMORY; what
+ * `read` gave. */
+OSCAR_API oscar_status oscar_seq_import(oscar_cache *cache, const oscar_import_args *args, oscar_seq *seq_out);
 
 /* ----------------------------------------------------------------------------------------------------- steps -- */
 

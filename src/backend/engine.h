@@ -168,6 +168,9 @@ class Engine {
                     const TensorView& k, const TensorView& v) const = 0;
   virtual void scores(const SequenceView& s, uint64_t length, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
                       const TensorView& out) const = 0;
+  // The first n bytes of a unit, out of the arena and into it. The host's engine alone serves this.
+  virtual void read_unit(Unit, uint64_t n, uint8_t* to) const { (void)n, (void)to; }
+  virtual void write_unit(Unit, uint64_t n, const uint8_t* from) { (void)n, (void)from; }
   // Elements that were stored as 0 because they were not finite.
   virtual uint64_t n_non_finite() const = 0;
   // Of what it has taken beside its host memory resource, the arena aside.

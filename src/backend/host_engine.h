@@ -39,6 +39,8 @@ class HostEngine final : public Engine {
             const TensorView& v) const override;
   void scores(const SequenceView& s, uint64_t length, uint32_t layer, uint32_t head, uint64_t first, uint64_t n,
               const TensorView& out) const override;
+  void read_unit(Unit unit, uint64_t n, uint8_t* to) const override;
+  void write_unit(Unit unit, uint64_t n, const uint8_t* from) override;
   uint64_t n_non_finite() const override { return n_non_finite_.load(std::memory_order_relaxed); }
   uint64_t bytes() const override { return sizeof(HostEngine); }
   uint64_t host_arena_bytes() const override { return arena_.size; }

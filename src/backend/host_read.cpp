@@ -1,4 +1,6 @@
-// Read-back and scores. Beside other readers: no shared workspace.
+// Read-back, scores and whole units. Beside other readers: no shared workspace.
+#include <cstring>
+
 #include "backend/host_engine.h"
 #include "backend/read_back.h"
 
@@ -35,5 +37,11 @@ void HostEngine::scores(const SequenceView& s, uint64_t length, uint32_t layer, 
   read_scores(s, {class_of(layer), index, *transforms_[l.layer_class][index]}, plan_.n_recent, length, first, n, out,
               reader);
 }
+
+void HostEngine::read_unit(Unit unit, uint64_t n, uint8_t* to) const {
+  std::memcpy(to, arena_.data + unit * kUnitAlignment, n);
+}
+
+void HostEngine::write_unit(Unit unit, uint64_t n, const uint8_t* from) { std::memcpy(data(unit), from, n); }
 
 }  // namespace oscar

@@ -44,6 +44,18 @@ oscar_status oscar_cache_stats_get(const oscar_cache* cache, oscar_cache_stats* 
     stats.bytes_free = s.bytes_free;
     stats.bits_per_element = s.bits_per_element;
     stats.bytes_calibration = s.bytes_calibration;
+    stats.bytes_base = s.bytes_base;
+    stats.bytes_refined = s.bytes_refined;
+    stats.bytes_exact = s.bytes_exact;
+    stats.bytes_scores = s.bytes_scores;
+    stats.bytes_tables = s.bytes_tables;
+    stats.bytes_shared = s.bytes_shared;
+    stats.n_shared_blocks = s.n_shared_blocks;
+    stats.n_block_references = s.n_block_references;
+    stats.n_steps = s.n_steps;
+    stats.n_blocks_packed = s.n_blocks_packed;
+    stats.n_rollbacks = s.n_rollbacks;
+    stats.n_tokens_forgotten = s.n_tokens_forgotten;
     write_struct(stats_out, stats, "stats_out");
   });
 }

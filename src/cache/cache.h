@@ -2,6 +2,7 @@
 // freed; the engine moves and computes the bytes. Methods throw oscar::Error and then have changed nothing.
 //   cache.cpp create, ids   sequences.cpp open .. accept   steps.cpp begin, end, abort
 //   layers.cpp append, attend   inspect.cpp stats, capacity, read, scores   freeze.cpp collecting, freeze
+//   export.cpp, import.cpp sequences as bytes
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -10,11 +11,13 @@
 
 #include "backend/backend.h"
 #include "backend/engine.h"
+#include "cache/extent.h"
 #include "cache/memory.h"
 #include "cache/plan.h"
 #include "cache/pool.h"
 #include "cache/sequence.h"
 #include "cache/step.h"
+#include "format/sequence_file.h"
 #include "transform/calibration.h"
 #include "transform/self_calibrator.h"
 
@@ -29,6 +32,9 @@ struct StepRequest {
 struct CacheStats {
   uint64_t n_sequences, n_open_steps, n_tokens, n_packed_tokens, n_blocks, n_exact_pages, n_non_finite;
   uint64_t bytes_sequences, bytes_fixed, bytes_slabs, bytes_free, bytes_calibration;
+  uint64_t bytes_base, bytes_refined, bytes_exact, bytes_scores, bytes_tables, bytes_shared;
+  uint64_t n_shared_blocks, n_block_references;
+  uint64_t n_steps, n_blocks_packed, n_rollbacks, n_tokens_forgotten;
   bool collecting;
   double bits_per_element;
 };
@@ -57,6 +63,10 @@ class Cache {
   void append(uint64_t step, uint32_t layer, const TensorView& k, const TensorView& v, void* stream);
   void attend(uint64_t step, const AttendRequest& request, void* stream);
 
+  // n_tokens 0: all of them. Without a sink only the size, which both return.
+  uint64_t export_sequence(uint64_t seq, uint64_t n_tokens, ByteSink* sink) const;
+  uint64_t import_sequence(ByteSource& source);
+
   // Ends collecting: the calibration that its tokens lead to, with which what has aged is packed.
   std::shared_ptr<const Calibration> freeze();
 
@@ -81,11 +91,13 @@ class Cache {
   }
 
   // ---- sequences.cpp
+  [[noreturn]] void refuse_room(const char* what, std::span<const uint64_t> units) const;
   bool page_holds(const LayerClass& c, const ClassState& s, uint64_t length, uint64_t page) const;
   void release_pages(const LayerClass& c, ClassState& s, uint64_t length, uint64_t first, uint64_t last);
   void release_all(Sequence& seq);
   void check_cut(const Sequence& seq, uint64_t n_tokens) const;
   void cut(Sequence& seq, uint64_t n_tokens);
+  void count_rollback(const Sequence& seq, uint64_t n_kept);
   void drop_outside_window(uint32_t c, ClassState& s, uint64_t length);
 
   // ---- steps.cpp
@@ -107,6 +119,9 @@ class Cache {
   void pack_chunk(Step& step, uint32_t layer);
   void finish_area(Step& step, uint32_t area);
 
+  // ---- inspect.cpp
+  void count_class(CacheStats& stats, uint32_t layer_class) const;
+
   // ---- freeze.cpp
   uint64_t block_grid(uint64_t n_tokens) const;
   void collect_queries(const Step& step, const AttendRequest& r);
@@ -116,6 +131,29 @@ class Cache {
   void collect_rest(Sequence& seq);
   void collect_step(const Step& step);
   std::vector<FreezeJob> freeze_jobs() const;
+
+  // ---- export.cpp
+  void check_moves() const;  // STATE, UNSUPPORTED
+  std::vector<SequenceLayerRecord> layer_records() const;
+  Extent extent_of(const Sequence& seq, uint32_t layer_class, uint64_t n_tokens) const;
+  SequenceFileHeader file_header(const std::vector<SequenceClassRecord>& classes, uint64_t n_tokens) const;
+  void export_blocks(const ClassState& s, const Extent& e, const SequenceClassRecord& r, CheckedSink& to,
+                     std::vector<uint8_t>& piece) const;
+  void export_pages(const LayerClass& c, const ClassState& s, const Extent& e, const SequenceClassRecord& r,
+                    CheckedSink& to, std::vector<uint8_t>& piece) const;
+  void export_votes(const LayerClass& c, const ClassState& s, const Extent& e, const SequenceClassRecord& r,
+                    CheckedSink& to, std::vector<uint8_t>& piece) const;
+
+  // ---- import.cpp
+  void check_import(const SequenceFileHeader& h, const std::vector<SequenceLayerRecord>& layers,
+                    const std::vector<SequenceClassRecord>& classes) const;
+  std::vector<Extent> extents_of(const SequenceFileHeader& h, const std::vector<SequenceClassRecord>& classes) const;
+  void import_blocks(uint32_t layer_class, const Extent& e, ClassState& s, CheckedSource& from,
+                     std::vector<uint8_t>& piece);
+  void import_pages(uint32_t layer_class, const Extent& e, ClassState& s, CheckedSource& from,
+                    std::vector<uint8_t>& piece);
+  void import_votes(uint32_t layer_class, const Extent& e, const ClassState& s, CheckedSource& from,
+                    std::vector<uint8_t>& piece);
 
   CachePlan plan_;
   EngineSizes sizes_;
@@ -133,6 +171,7 @@ class Cache {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<SelfCalibrator> collector_;  // while plan_.collecting
   uint64_t n_opened_ = 0;
+  uint64_t n_steps_ = 0, n_blocks_packed_ = 0, n_rollbacks_ = 0, n_tokens_forgotten_ = 0;  // since it was created
 };
 
 }  // namespace oscar

@@ -116,6 +116,7 @@ std::shared_ptr<const Calibration> Cache::freeze() {
 
   // From here on nothing fails.
   plan_.collecting = false;
+  n_blocks_packed_ += jobs.size();
   engine_->freeze(*calibration, jobs);
   calibration_ = calibration;
   collector_.reset();

@@ -24,6 +24,24 @@ void check_kept(const ClassState& s, uint32_t layer, uint64_t first, uint64_t n)
 
 }  // namespace
 
+void Cache::count_class(CacheStats& stats, uint32_t index) const {
+  const LayerClass& c = plan_.classes[index];
+  const auto bytes_of = [&](UnitKind kind) {
+    return pool_.units_in_use(CachePlan::kind(index, kind)) * c.unit_bytes[static_cast<int>(kind)];
+  };
+  const uint32_t blocks = CachePlan::kind(index, UnitKind::kBlocks);
+  const uint64_t n_blocks = pool_.units_in_use(blocks);
+  const uint64_t refined = n_blocks * c.heads() * (c.layout.bytes - c.layout.key_refine);
+  stats.n_blocks += n_blocks;
+  stats.n_shared_blocks += pool_.units_shared(blocks);
+  stats.n_block_references += pool_.references(blocks);
+  stats.n_exact_pages += pool_.units_in_use(CachePlan::kind(index, UnitKind::kPage));
+  stats.bytes_base += bytes_of(UnitKind::kBlocks) - refined;
+  stats.bytes_refined += refined;
+  stats.bytes_exact += bytes_of(UnitKind::kPage);
+  stats.bytes_scores += bytes_of(UnitKind::kScores);
+}
+
 CacheStats Cache::stats() const {
   CacheStats stats{};
   uint64_t tables = 0;
@@ -45,10 +63,13 @@ CacheStats Cache::stats() const {
     if (!plan_.collecting) stats.n_packed_tokens += most_packed;  // blocks are reserved, and nobody reads them
   }
   for (const Step& step : steps_) stats.n_open_steps += step.open;
-  for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
-    stats.n_blocks += pool_.units_in_use(CachePlan::kind(c, UnitKind::kBlocks));
-    stats.n_exact_pages += pool_.units_in_use(CachePlan::kind(c, UnitKind::kPage));
-  }
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c) count_class(stats, c);
+  stats.bytes_tables = tables;
+  stats.bytes_shared = pool_.bytes_shared();
+  stats.n_steps = n_steps_;
+  stats.n_blocks_packed = n_blocks_packed_;
+  stats.n_rollbacks = n_rollbacks_;
+  stats.n_tokens_forgotten = n_tokens_forgotten_;
   stats.n_non_finite = engine_->n_non_finite();
   stats.bytes_sequences = pool_.bytes_in_use() + tables;
   stats.collecting = plan_.collecting;

@@ -72,13 +72,13 @@ void Pool::unlink(uint32_t& head, uint32_t slab) {
   if (head == slab) head = s.next;
 }
 
-bool Pool::can_allocate(std::span<const uint64_t> counts) const {
+uint64_t Pool::bytes_short(std::span<const uint64_t> counts) const {
   uint64_t slabs = 0;
   for (size_t kind = 0; kind < counts.size(); ++kind) {
     const Kind& k = kinds_[kind];
     if (counts[kind] > k.free_in_partial) slabs += (counts[kind] - k.free_in_partial + k.per_slab - 1) / k.per_slab;
   }
-  return slabs <= n_empty_;
+  return slabs <= n_empty_ ? 0 : (slabs - n_empty_) * slab_bytes_;
 }
 
 void Pool::open_slab(uint32_t kind) {
@@ -107,18 +107,28 @@ Unit Pool::allocate(uint32_t kind) {
   s.first_free = next_free_[number];
   ++s.in_use;
   ++k.in_use;
+  ++k.references;
   --k.free_in_partial;
   if (s.first_free == kNone) unlink(k.partial, slab);
   references_[number] = 1;
   return unit_at(slab, index);
 }
 
+void Pool::share(Unit unit) {
+  Kind& k = kinds_[slabs_[slab_of(unit)].kind];
+  ++k.references;
+  k.shared += ++references_[number_of(unit)] == 2;
+}
+
 void Pool::release(Unit unit) {
   const uint32_t slab = slab_of(unit), number = number_of(unit);
   assert(references_[number] > 0);
-  if (--references_[number] > 0) return;
   Slab& s = slabs_[slab];
   Kind& k = kinds_[s.kind];
+  --k.references;
+  const uint32_t left = --references_[number];
+  k.shared -= left == 1;
+  if (left > 0) return;
   const bool was_full = s.first_free == kNone;
   next_free_[number] = s.first_free;
   s.first_free = number % most_;

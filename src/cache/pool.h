@@ -26,15 +26,24 @@ class Pool {
        std::pmr::memory_resource* memory);
 
   // Whether counts[kind] more units of every kind can be had, all together.
-  bool can_allocate(std::span<const uint64_t> counts) const;
+  bool can_allocate(std::span<const uint64_t> counts) const { return bytes_short(counts) == 0; }
+  // By how much the empty slabs are too few for that; slabs are taken whole.
+  uint64_t bytes_short(std::span<const uint64_t> counts) const;
   Unit allocate(uint32_t kind);  // kNoUnit when the pool is full
-  void share(Unit unit) { ++references_[number_of(unit)]; }
+  void share(Unit unit);
   void release(Unit unit);
 
   uint64_t arena_bytes() const { return n_slabs_ * slab_bytes_; }
   uint64_t bytes_in_slabs() const { return (n_slabs_ - n_empty_) * slab_bytes_; }
   uint64_t bytes_free() const { return n_empty_ * slab_bytes_; }
   uint64_t units_in_use(uint32_t kind) const { return kinds_[kind].in_use; }
+  uint64_t references(uint32_t kind) const { return kinds_[kind].references; }
+  uint64_t units_shared(uint32_t kind) const { return kinds_[kind].shared; }
+  uint64_t bytes_shared() const {
+    uint64_t bytes = 0;
+    for (const Kind& k : kinds_) bytes += (k.references - k.in_use) * k.unit_bytes;
+    return bytes;
+  }
   uint64_t bytes_in_use() const {
     uint64_t bytes = 0;
     for (const Kind& k : kinds_) bytes += k.in_use * k.unit_bytes;
@@ -48,6 +57,7 @@ class Pool {
     uint32_t per_slab = 0;
     uint32_t partial = kNone;  // first slab of this kind with a free unit
     uint64_t in_use = 0, free_in_partial = 0;
+    uint64_t references = 0, shared = 0;  // of all units; units with more than one
   };
   struct Slab {
     uint32_t kind = kNone, in_use = 0, first_free = kNone;  // first_free: index in the slab, chained through next_free_

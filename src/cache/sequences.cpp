@@ -13,6 +13,14 @@ uint32_t kind_of(uint32_t c, UnitKind kind) { return CachePlan::kind(c, kind); }
 
 }  // namespace
 
+void Cache::refuse_room(const char* what, std::span<const uint64_t> units) const {
+  throw Error(Status::kNoSpace, "the pool has no room for %s: %llu bytes short, %llu of %llu are in use%s", what,
+              static_cast<unsigned long long>(pool_.bytes_short(units)),
+              static_cast<unsigned long long>(pool_.bytes_in_slabs()),
+              static_cast<unsigned long long>(pool_.arena_bytes()),
+              plan_.collecting ? "; the cache keeps every token exact until oscar_cache_freeze" : "");
+}
+
 uint64_t Cache::open() {
   uint32_t slot = 1;
   while (slot < sequences_.size() && sequences_[slot].open) ++slot;
@@ -20,7 +28,7 @@ uint64_t Cache::open() {
     throw Error(Status::kNoSpace, "all %zu sequences are open (max_sequences)", sequences_.size() - 1);
   std::fill(units_.begin(), units_.end(), 0);
   for (uint32_t c = 0; c < plan_.classes.size(); ++c) units_[kind_of(c, UnitKind::kScores)] = plan_.classes[c].votes;
-  if (!pool_.can_allocate(units_)) throw Error(Status::kNoSpace, "the pool has no room for a sequence's scores");
+  if (!pool_.can_allocate(units_)) refuse_room("a sequence's scores", units_);
   Sequence& seq = sequences_[slot];
   for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
     ClassState& s = seq.classes[c];
@@ -107,9 +115,15 @@ void Cache::cut(Sequence& seq, uint64_t n_tokens) {
   }
 }
 
+void Cache::count_rollback(const Sequence& seq, uint64_t n_kept) {
+  n_rollbacks_ += n_kept < seq.length;
+  n_tokens_forgotten_ += seq.length - n_kept;
+}
+
 void Cache::truncate(uint64_t id, uint64_t n_tokens) {
   Sequence& seq = sequences_[idle_slot_of(id)];
   check_cut(seq, n_tokens);
+  count_rollback(seq, n_tokens);
   cut(seq, n_tokens);
 }
 
@@ -129,7 +143,7 @@ uint64_t Cache::fork(uint64_t parent_id, uint64_t n_tokens) {
         ++units_[kind_of(i, UnitKind::kPage)];
     units_[kind_of(i, UnitKind::kScores)] = c.votes;
   }
-  if (!pool_.can_allocate(units_)) throw Error(Status::kNoSpace, "the pool has no room for a copy of the exact rows");
+  if (!pool_.can_allocate(units_)) refuse_room("a copy of the exact rows", units_);
   const uint64_t id = open();
   Sequence& child = sequences_[slot_of(id)];
   for (uint32_t i = 0; i < plan_.classes.size(); ++i) {
@@ -184,6 +198,7 @@ void Cache::accept(uint64_t id, uint64_t base, std::span<const uint32_t> indices
   }
   for (uint32_t c = 0; c < plan_.classes.size(); ++c)
     engine_->move_accepted(c, view_of(seq.classes[c], c), base, indices);
+  count_rollback(seq, n_kept);
   cut(seq, n_kept);
 }
 

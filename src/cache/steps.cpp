@@ -177,11 +177,7 @@ uint64_t Cache::begin(std::span<const StepRequest> requests, bool is_replay, voi
     step.max_new = std::max(step.max_new, r.n_new);
     step.entries.push_back(e);
   }
-  if (!pool_.can_allocate(units_))
-    throw Error(Status::kNoSpace, "the pool has no room for this step: %llu of %llu bytes are in use%s",
-                static_cast<unsigned long long>(pool_.bytes_in_slabs()),
-                static_cast<unsigned long long>(pool_.arena_bytes()),
-                plan_.collecting ? "; the cache keeps every token exact until oscar_cache_freeze" : "");
+  if (!pool_.can_allocate(units_)) refuse_room("this step", units_);
 
   std::fill(step.progress.begin(), step.progress.end(), is_replay ? LayerProgress::kVoted : LayerProgress::kWaiting);
   std::fill(step.scratch_layer.begin(), step.scratch_layer.end(), kNoLayer);
@@ -194,6 +190,7 @@ uint64_t Cache::begin(std::span<const StepRequest> requests, bool is_replay, voi
     sequences_[e.slot].in_step = true;
     reserve_entry(step, e);
   }
+  if (!plan_.collecting) n_blocks_packed_ += packs_.size();
   engine_->use_stream(stream);
   engine_->upkeep(slot, {counts_, packs_, late_counts_, sides_});
   for (const StepEntry& e : step.entries) {
@@ -227,6 +224,7 @@ void Cache::commit_entry(const Step& step, const StepEntry& e) {
     const StepPart& part = step.parts[e.classes + i];
     ClassState& s = seq.classes[i];
     const uint64_t old_page = s.packed_end / kPageTokens;
+    if (!plan_.collecting) n_blocks_packed_ += part.n_blocks;
     for (uint32_t b = 0; b < part.n_blocks; ++b)
       s.blocks.push_back(
           {part.first_start + uint64_t{b} * kBlockTokens, step.blocks[part.first_block + b], 0, kBlockTokens});
@@ -250,6 +248,7 @@ void Cache::end(uint64_t id) {
   for (const StepEntry& e : step.entries)
     if (e.slot != kPaddingSlot) commit_entry(step, e);
   close_step(step);
+  ++n_steps_;
 }
 
 void Cache::abort(uint64_t id) {

@@ -31,10 +31,13 @@ class Mutator {
         hides_output_ = true;
       });
   }
-  // Functions of an allocator go together.
+  // Functions of an allocator, which no scene has, go together.
   template <class R, class... A>
   void pointer(const char* name, R (*&function)(A...)) {
-    if (!function) choose(name, "is there alone", Expected::kRefused, [&] { function = poison<R (*)(A...)>(); });
+    if (function)
+      choose(name, "is NULL", is_optional(name) ? Expected::kEither : Expected::kRefused, [&] { function = nullptr; });
+    else
+      choose(name, "is there alone", Expected::kRefused, [&] { function = poison<R (*)(A...)>(); });
   }
   void pointer(const char*, void*& user) { (void)user; }
 
@@ -204,6 +207,7 @@ class Mutator {
         "oscar_read.v_out",
         "oscar_merge.lse",
         "oscar_calibration_save.bytes",
+        "oscar_seq_export.args.write",
     };
     if (optional.contains(function_ + "." + name)) return true;
     for (const char* end : {"config.calibration", "config.self_calibrate", ".model", ".note"})

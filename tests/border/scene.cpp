@@ -60,6 +60,10 @@ Scene::Scene() : layers(2), identity(64 * 64) {
   OSCAR_OK_(oscar_calibration_save(calibration, calibration_file.data(), size, &size));
   rotation_file = make_rotation_file();
 
+  Frame_oscar_seq_export to_bytes;
+  good(*this, to_bytes);
+  OSCAR_OK_(to_bytes.call());
+
   const oscar_cache_config config = small_config();
   OSCAR_OK_(oscar_calibrator_create(&config, &rope.args, &calibrator));
   for (uint32_t layer = 0; layer < 2; ++layer) {
@@ -217,6 +221,31 @@ void good(Scene& s, Frame_oscar_seq_accept& f) {
 void good(Scene& s, Frame_oscar_seq_length& f) {
   f.cache = s.frozen.cache();
   f.seq = s.frozen.seq();
+}
+
+void good(Scene& s, Frame_oscar_seq_export& f) {
+  f.cache = s.frozen.cache();
+  f.seq = s.frozen.seq();
+  f.args_store.value.n_tokens = 140;
+  s.exported.clear();
+  f.args_store.value.user = &s.exported;
+  f.args_store.value.write = [](void* user, const void* bytes, uint64_t size) -> oscar_status {
+    put(*static_cast<Bytes*>(user), static_cast<const uint8_t*>(bytes), size);
+    return OSCAR_OK;
+  };
+}
+
+void good(Scene& s, Frame_oscar_seq_import& f) {
+  f.cache = s.frozen.cache();
+  s.n_read = 0;
+  f.args_store.value.user = &s;
+  f.args_store.value.read = [](void* user, void* bytes, uint64_t size) -> oscar_status {
+    auto* scene = static_cast<Scene*>(user);
+    if (size > scene->exported.size() - scene->n_read) return OSCAR_E_CORRUPT;
+    std::memcpy(bytes, scene->exported.data() + scene->n_read, size);
+    scene->n_read += size;
+    return OSCAR_OK;
+  };
 }
 
 void good(Scene& s, Frame_oscar_step_begin& f) {

@@ -27,7 +27,8 @@ class Scene {
   oscar_calibrator* calibrator = nullptr;
   Rope rope;
   oscar_calibrator_args self_calibrate{};
-  Bytes calibration_file, rotation_file;
+  Bytes calibration_file, rotation_file, exported;
+  uint64_t n_read = 0;  // of the exported sequence
   std::vector<oscar_layer_config> layers;
   oscar_calibration_layer matrices[2] = {};
   std::vector<float> identity;

@@ -121,6 +121,54 @@ Call make_accept(SharedWorld world) {
   });
 }
 
+// Bytes that take no memory while they are written or read.
+struct Exported {
+  Bytes bytes;
+  uint64_t at = 0;
+  static oscar_status write(void* user, const void* from, uint64_t size) {
+    auto* to = static_cast<Exported*>(user);
+    if (size > to->bytes.size() - to->at) return OSCAR_E_NO_SPACE;
+    std::memcpy(to->bytes.data() + to->at, from, size);
+    to->at += size;
+    return OSCAR_OK;
+  }
+  static oscar_status read(void* user, void* to, uint64_t size) {
+    auto* from = static_cast<Exported*>(user);
+    if (size > from->bytes.size() - from->at) return OSCAR_E_CORRUPT;
+    std::memcpy(to, from->bytes.data() + from->at, size);
+    from->at += size;
+    return OSCAR_OK;
+  }
+};
+
+oscar_status export_to(const World& w, Exported& to, uint64_t* size) {
+  to.at = 0;
+  const oscar_export_args args{sizeof args, 0, 340, &to, Exported::write};
+  return oscar_seq_export(w.cache(), w.seq(), &args, size);
+}
+
+Call make_export() {
+  auto world = frozen();
+  auto to = std::make_shared<Exported>();
+  to->bytes.resize(1u << 20);
+  Call call = numbering(world, [to](const World& w, uint64_t* size) { return export_to(w, *to, size); });
+  call.result = [to] { return Bytes(to->bytes.begin(), to->bytes.begin() + static_cast<std::ptrdiff_t>(to->at)); };
+  return call;
+}
+
+Call make_import() {
+  auto world = frozen();
+  auto from = std::make_shared<Exported>();
+  from->bytes.resize(1u << 20);
+  uint64_t size = 0;
+  OSCAR_OK_(export_to(*world, *from, &size));
+  return opening(world, [from](const World& w, oscar_seq* seq) {
+    from->at = 0;
+    const oscar_import_args args{sizeof args, 0, from.get(), Exported::read};
+    return oscar_seq_import(w.cache(), &args, seq);
+  });
+}
+
 Call make_stats() {
   auto world = frozen();
   auto stats = std::make_shared<oscar_cache_stats>();
@@ -202,6 +250,8 @@ std::vector<CallKind> cache_calls() {
       {"oscar_seq_truncate", "collecting", [] { return make_truncate(collecting()); }},
       {"oscar_seq_accept", "", [] { return make_accept(frozen()); }},
       {"oscar_seq_length", "", make_length},
+      {"oscar_seq_export", "", make_export},
+      {"oscar_seq_import", "", make_import},
       {"oscar_read", "", make_read},
       {"oscar_scores", "", make_scores},
   };

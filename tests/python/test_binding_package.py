@@ -56,6 +56,8 @@ def test_every_function_of_the_header_is_reached():
         "oscar_calibrator_create": "calibrator_create",
         "oscar_calibrator_feed": "calibrator_feed",
         "oscar_calibrator_destroy": "oscar_calibrator",
+        "oscar_seq_export": "seq_export",
+        "oscar_seq_import": "seq_import",
         "oscar_last_error": "set_error_factory",
         "oscar_layer_config_init": "oscar_layer_config",
     }

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Union
+from typing import Any, BinaryIO, Union
 
 import numpy
 
 from . import _oscar
 from .calibration import Calibration
 from .config import Config, RawConfig
-from .errors import InvalidError
+from .errors import CorruptError, InvalidError
 from .report import Stats
 from .sequence import Sequence
 from .step import Step
+from .transport import reader
 from .types import Tensor
 
 #: A sequence and its new tokens, of which the last ``n_draft`` may be rejected later. ``oscar.PADDING`` stands for rows
@@ -79,6 +81,33 @@ class Cache:
             NoSpaceError: ``max_sequences`` are open, or no memory is left.
         """
         return Sequence(self, _oscar.oscar_seq_open(self._handle))
+
+    def read_from(self, file: BinaryIO) -> Sequence:
+        """Opens a sequence from what :meth:`Sequence.write_to` wrote, which then goes on as that one would have. This
+        cache may have another capacity and other limits; layers, windows and calibration must be the same. Reads the
+        sequence's bytes from a binary stream, and none behind them.
+
+        Raises:
+            CorruptError: the bytes are no sequence, of another version, cut off or damaged.
+            InvalidError: of another geometry, profile or calibration: the text says which.
+            NoSpaceError: ``max_sequences``, ``max_tokens`` or the pool.
+            StateError: the cache is collecting.
+            UnsupportedError: it is on a device.
+            Whatever ``file.read`` raises. In each case nothing has changed.
+        """
+        return Sequence(self, _oscar.seq_import(self._handle, reader(file)))
+
+    def load(self, path: str | os.PathLike[str]) -> Sequence:
+        """Opens a sequence from a file of :meth:`Sequence.save`.
+
+        Raises: as :meth:`read_from`; CorruptError where the file has bytes behind the sequence; OSError.
+        """
+        with open(path, "rb") as file:
+            sequence = self.read_from(file)
+            if file.read(1):
+                sequence.close()
+                raise CorruptError(f"{os.fspath(path)!r} has bytes behind the sequence")
+        return sequence
 
     def step(self, entries: Iterable[Entry], stream: Any = None, replay: bool = False) -> Step:
         """Begins a forward pass: ``cache.step([(seq, n_new), (seq, n_new, n_draft), (oscar.PADDING, n), ...])``.

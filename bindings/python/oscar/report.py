@@ -91,6 +91,30 @@ class Stats:
     bits_per_element: float
     #: Part of bytes_fixed: the transforms, and what is gathered while collecting.
     bytes_calibration: int
+    #: bytes_sequences by what they are for. Of blocks: 2-bit codes, scales, means, headers, and padding.
+    bytes_base: int
+    #: Of blocks: refinement codes and ids.
+    bytes_refined: int
+    #: Pages of exact rows.
+    bytes_exact: int
+    #: Votes of tokens that are not packed yet.
+    bytes_scores: int
+    #: Where a sequence has its blocks and pages.
+    bytes_tables: int
+    #: What would come on top of bytes_sequences if nobody shared blocks.
+    bytes_shared: int
+    #: Of n_blocks, those that more than one sequence holds.
+    n_shared_blocks: int
+    #: Holds of blocks by sequences (and open steps): n_blocks where nothing is shared.
+    n_block_references: int
+    #: Since the cache was created: steps that have ended.
+    n_steps: int
+    #: Blocks packed by steps that have begun or ended, and by freeze, over all layer classes.
+    n_blocks_packed: int
+    #: Calls of truncate and accept that forgot tokens.
+    n_rollbacks: int
+    #: Tokens that these forgot.
+    n_tokens_forgotten: int
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from . import _oscar
-from .errors import NotFoundError
+from .errors import InvalidError, NotFoundError
+from .transport import write_whole, writer
 
 if TYPE_CHECKING:
     from .cache import Cache
@@ -81,6 +83,46 @@ class Sequence:
         Raises: as :meth:`fork`; StateError also where a token from ``base`` on is packed already.
         """
         _oscar.oscar_seq_accept(self._cache._handle, self._id, base, indices)
+
+    def write_to(self, file: BinaryIO, n: int | None = None) -> int:
+        """Writes the first ``n`` tokens (None: all) to a binary stream, piece by piece, as :meth:`Cache.read_from` reads
+        them. The bytes say of which geometry, profile and calibration they are; they are as secret as the text.
+
+        Returns:
+            How many bytes that were.
+
+        Raises:
+            NotFoundError: it is closed.
+            StateError: it is in an open step, the cache is collecting, or a sliding window has dropped tokens that a
+                sequence of ``n`` would see.
+            InvalidError: ``n`` is not 1 to the length.
+            UnsupportedError: the cache is on a device.
+            Whatever ``file.write`` raises.
+        """
+        size: int = _oscar.seq_export(self._cache._handle, self._id, self._prefix(n), writer(file))
+        return size
+
+    def exported_bytes(self, n: int | None = None) -> int:
+        """How many bytes :meth:`write_to` would write. Raises: as that."""
+        size: int = _oscar.seq_export(self._cache._handle, self._id, self._prefix(n), None)
+        return size
+
+    def save(self, path: str | os.PathLike[str], n: int | None = None) -> int:
+        """Writes a file for :meth:`Cache.load`, whole or not at all: whenever the process is killed, ``path`` is the old
+        file or the new one. (It may leave a file of another name behind, which ends in ".part".)
+
+        Returns:
+            How many bytes it has.
+
+        Raises: as :meth:`write_to`, and OSError.
+        """
+        return write_whole(path, lambda file: self.write_to(file, n))
+
+    @staticmethod
+    def _prefix(n: int | None) -> int:
+        if n == 0:
+            raise InvalidError("n is 0, wanted 1 or more, or None for all")
+        return 0 if n is None else n
 
     def close(self) -> None:
         """Frees the sequence. A second time, or after its cache was closed, does nothing.

@@ -3077,12 +3077,36 @@ pub struct oscar_cache_stats {
     pub bits_per_element: f64,
     #[doc = " part of bytes_fixed: the transforms, and what is gathered while collecting"]
     pub bytes_calibration: u64,
+    #[doc = " of blocks: 2-bit codes, scales, means, headers, and the padding of a block"]
+    pub bytes_base: u64,
+    #[doc = " of blocks: refinement codes and ids"]
+    pub bytes_refined: u64,
+    #[doc = " pages of exact rows"]
+    pub bytes_exact: u64,
+    #[doc = " votes of tokens that are not packed yet"]
+    pub bytes_scores: u64,
+    #[doc = " where a sequence has its blocks and pages"]
+    pub bytes_tables: u64,
+    #[doc = " what would come on top if nobody shared blocks"]
+    pub bytes_shared: u64,
+    #[doc = " of n_blocks, those that more than one sequence holds"]
+    pub n_shared_blocks: u64,
+    #[doc = " holds of blocks by sequences (and open steps): n_blocks where nothing is shared"]
+    pub n_block_references: u64,
+    #[doc = " that have ended"]
+    pub n_steps: u64,
+    #[doc = " by steps that have begun or ended, and by freeze, over all layer classes"]
+    pub n_blocks_packed: u64,
+    #[doc = " truncate and accept calls that forgot tokens"]
+    pub n_rollbacks: u64,
+    #[doc = " by these"]
+    pub n_tokens_forgotten: u64,
 }
 #[test]
 fn bindgen_test_layout_oscar_cache_stats() {
     assert_eq!(
         ::std::mem::size_of::<oscar_cache_stats>(),
-        104usize,
+        200usize,
         concat!("Size of: ", stringify!(oscar_cache_stats))
     );
     assert_eq!(
@@ -3345,6 +3369,210 @@ fn bindgen_test_layout_oscar_cache_stats() {
         );
     }
     test_field_bytes_calibration();
+    fn test_field_bytes_base() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).bytes_base) as usize - ptr as usize
+            },
+            104usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(bytes_base)
+            )
+        );
+    }
+    test_field_bytes_base();
+    fn test_field_bytes_refined() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).bytes_refined) as usize - ptr as usize
+            },
+            112usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(bytes_refined)
+            )
+        );
+    }
+    test_field_bytes_refined();
+    fn test_field_bytes_exact() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).bytes_exact) as usize - ptr as usize
+            },
+            120usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(bytes_exact)
+            )
+        );
+    }
+    test_field_bytes_exact();
+    fn test_field_bytes_scores() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).bytes_scores) as usize - ptr as usize
+            },
+            128usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(bytes_scores)
+            )
+        );
+    }
+    test_field_bytes_scores();
+    fn test_field_bytes_tables() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).bytes_tables) as usize - ptr as usize
+            },
+            136usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(bytes_tables)
+            )
+        );
+    }
+    test_field_bytes_tables();
+    fn test_field_bytes_shared() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).bytes_shared) as usize - ptr as usize
+            },
+            144usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(bytes_shared)
+            )
+        );
+    }
+    test_field_bytes_shared();
+    fn test_field_n_shared_blocks() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_shared_blocks) as usize - ptr as usize
+            },
+            152usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(n_shared_blocks)
+            )
+        );
+    }
+    test_field_n_shared_blocks();
+    fn test_field_n_block_references() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_block_references) as usize - ptr as usize
+            },
+            160usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(n_block_references)
+            )
+        );
+    }
+    test_field_n_block_references();
+    fn test_field_n_steps() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_steps) as usize - ptr as usize
+            },
+            168usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(n_steps)
+            )
+        );
+    }
+    test_field_n_steps();
+    fn test_field_n_blocks_packed() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_blocks_packed) as usize - ptr as usize
+            },
+            176usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(n_blocks_packed)
+            )
+        );
+    }
+    test_field_n_blocks_packed();
+    fn test_field_n_rollbacks() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_rollbacks) as usize - ptr as usize
+            },
+            184usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(n_rollbacks)
+            )
+        );
+    }
+    test_field_n_rollbacks();
+    fn test_field_n_tokens_forgotten() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_cache_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_tokens_forgotten) as usize - ptr as usize
+            },
+            192usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_cache_stats),
+                "::",
+                stringify!(n_tokens_forgotten)
+            )
+        );
+    }
+    test_field_n_tokens_forgotten();
 }
 extern "C" {
     #[doc = " Creates a cache. Takes all memory it will ever need: capacity_bytes, workspace, tables. (With self_calibrate:"]
@@ -3437,6 +3665,273 @@ extern "C" {
         cache: *const oscar_cache,
         seq: oscar_seq,
         n_tokens_out: *mut u64,
+    ) -> oscar_status;
+}
+#[doc = " Where an exported sequence goes, piece after piece."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct oscar_export_args {
+    pub struct_size: u32,
+    #[doc = " 0"]
+    pub reserved: u32,
+    #[doc = " the first n_tokens of the sequence; 0: all"]
+    pub n_tokens: u64,
+    #[doc = " for `write`"]
+    pub user: *mut ::std::os::raw::c_void,
+    #[doc = " Takes the next `size` bytes. Anything but OSCAR_OK ends the export, which then fails with that status. It must not"]
+    #[doc = " call the library with this cache. NULL: nothing is written, only size_out"]
+    pub write: ::std::option::Option<
+        unsafe extern "C" fn(
+            user: *mut ::std::os::raw::c_void,
+            bytes: *const ::std::os::raw::c_void,
+            size: u64,
+        ) -> oscar_status,
+    >,
+}
+#[test]
+fn bindgen_test_layout_oscar_export_args() {
+    assert_eq!(
+        ::std::mem::size_of::<oscar_export_args>(),
+        32usize,
+        concat!("Size of: ", stringify!(oscar_export_args))
+    );
+    assert_eq!(
+        ::std::mem::align_of::<oscar_export_args>(),
+        8usize,
+        concat!("Alignment of ", stringify!(oscar_export_args))
+    );
+    fn test_field_struct_size() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_export_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).struct_size) as usize - ptr as usize
+            },
+            0usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_export_args),
+                "::",
+                stringify!(struct_size)
+            )
+        );
+    }
+    test_field_struct_size();
+    fn test_field_reserved() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_export_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).reserved) as usize - ptr as usize
+            },
+            4usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_export_args),
+                "::",
+                stringify!(reserved)
+            )
+        );
+    }
+    test_field_reserved();
+    fn test_field_n_tokens() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_export_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_tokens) as usize - ptr as usize
+            },
+            8usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_export_args),
+                "::",
+                stringify!(n_tokens)
+            )
+        );
+    }
+    test_field_n_tokens();
+    fn test_field_user() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_export_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).user) as usize - ptr as usize
+            },
+            16usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_export_args),
+                "::",
+                stringify!(user)
+            )
+        );
+    }
+    test_field_user();
+    fn test_field_write() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_export_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).write) as usize - ptr as usize
+            },
+            24usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_export_args),
+                "::",
+                stringify!(write)
+            )
+        );
+    }
+    test_field_write();
+}
+impl Default for oscar_export_args {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[doc = " Where the bytes of an exported sequence come from."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct oscar_import_args {
+    pub struct_size: u32,
+    #[doc = " 0"]
+    pub reserved: u32,
+    #[doc = " for `read`"]
+    pub user: *mut ::std::os::raw::c_void,
+    #[doc = " Fills all of the next `size` bytes. Anything but OSCAR_OK (OSCAR_E_CORRUPT where there are no more bytes) ends the"]
+    #[doc = " import, which then fails with that status. It must not call the library with this cache"]
+    pub read: ::std::option::Option<
+        unsafe extern "C" fn(
+            user: *mut ::std::os::raw::c_void,
+            bytes: *mut ::std::os::raw::c_void,
+            size: u64,
+        ) -> oscar_status,
+    >,
+}
+#[test]
+fn bindgen_test_layout_oscar_import_args() {
+    assert_eq!(
+        ::std::mem::size_of::<oscar_import_args>(),
+        24usize,
+        concat!("Size of: ", stringify!(oscar_import_args))
+    );
+    assert_eq!(
+        ::std::mem::align_of::<oscar_import_args>(),
+        8usize,
+        concat!("Alignment of ", stringify!(oscar_import_args))
+    );
+    fn test_field_struct_size() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_import_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).struct_size) as usize - ptr as usize
+            },
+            0usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_import_args),
+                "::",
+                stringify!(struct_size)
+            )
+        );
+    }
+    test_field_struct_size();
+    fn test_field_reserved() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_import_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).reserved) as usize - ptr as usize
+            },
+            4usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_import_args),
+                "::",
+                stringify!(reserved)
+            )
+        );
+    }
+    test_field_reserved();
+    fn test_field_user() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_import_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).user) as usize - ptr as usize
+            },
+            8usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_import_args),
+                "::",
+                stringify!(user)
+            )
+        );
+    }
+    test_field_user();
+    fn test_field_read() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_import_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).read) as usize - ptr as usize
+            },
+            16usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_import_args),
+                "::",
+                stringify!(read)
+            )
+        );
+    }
+    test_field_read();
+}
+impl Default for oscar_import_args {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+extern "C" {
+    #[doc = " Writes a sequence, or a prefix of it, as bytes that say what they are: geometry, profile, the calibration's fingerprint,"]
+    #[doc = " checksums (docs/export.md). Equal sequences give equal bytes. Streams: takes memory for one piece, of one block of 128"]
+    #[doc = " tokens in all layers of a class, not for a copy of the sequence. The bytes hold codes and exact rows of the model's"]
+    #[doc = " keys and values: as secret as the text."]
+    #[doc = "   size_out  bytes of the whole export; 0 where it fails"]
+    #[doc = " Errors: NOT_FOUND; STATE (in an open step; the cache is collecting; a sliding window has dropped tokens that a sequence"]
+    #[doc = " of n_tokens would see); INVALID (n_tokens > length); UNSUPPORTED (a cache on a device); NO_MEMORY; what `write` gave:"]
+    #[doc = " what was written is then no export."]
+    pub fn oscar_seq_export(
+        cache: *const oscar_cache,
+        seq: oscar_seq,
+        args: *const oscar_export_args,
+        size_out: *mut u64,
+    ) -> oscar_status;
+}
+extern "C" {
+    #[doc = " Opens a sequence from what oscar_seq_export wrote, by a cache of any capacity, limits and backend whose layers, n_sink,"]
+    #[doc = " n_recent, max_rollback and calibration are the same. It goes on as the exported one would have. Reads the export's bytes"]
+    #[doc = " and none behind them; any bytes yield a status, and memory for one piece and the pool's units is all that is taken."]
+    #[doc = " Errors, which change nothing: CORRUPT (not an export, another version, damaged; the text says what); INVALID (an export of"]
+    #[doc = " another geometry, profile or calibration: the text says which and what was wanted); NO_SPACE (max_sequences, max_tokens"]
+    #[doc = " or the pool, with the bytes short); STATE (the cache is collecting); UNSUPPORTED (a cache on a device); NO_MEMORY; what"]
+    #[doc = " `read` gave."]
+    pub fn oscar_seq_import(
+        cache: *mut oscar_cache,
+        args: *const oscar_import_args,
+        seq_out: *mut oscar_seq,
     ) -> oscar_status;
 }
 #[repr(C)]

@@ -305,7 +305,7 @@ impl Cache {
         check(unsafe { sys::oscar_scores(self.as_ptr(), id, layer, kv_head, tokens.start, n, &scores_out) })
     }
 
-    fn id_of(&self, sequence: Sequence) -> Result<u64> {
+    pub(crate) fn id_of(&self, sequence: Sequence) -> Result<u64> {
         if sequence.owner != self.owner && sequence.owner != 0 {
             return Err(Error::invalid(format!("sequence {} belongs to another cache", sequence.id)));
         }

@@ -64,6 +64,7 @@ mod step;
 mod stream;
 mod tensor;
 mod text;
+mod transport;
 
 pub use oscar_sys as sys;
 

@@ -106,6 +106,30 @@ pub struct Stats {
     pub bits_per_element: f64,
     /// Part of `bytes_fixed`: the transforms, and what is gathered while collecting.
     pub bytes_calibration: u64,
+    /// `bytes_sequences` by what they are for. Of blocks: 2-bit codes, scales, means, headers, and padding.
+    pub bytes_base: u64,
+    /// Of blocks: refinement codes and ids.
+    pub bytes_refined: u64,
+    /// Pages of exact rows.
+    pub bytes_exact: u64,
+    /// Votes of tokens that are not packed yet.
+    pub bytes_scores: u64,
+    /// Where a sequence has its blocks and pages.
+    pub bytes_tables: u64,
+    /// What would come on top of `bytes_sequences` if nobody shared blocks.
+    pub bytes_shared: u64,
+    /// Of `n_blocks`, those that more than one sequence holds.
+    pub n_shared_blocks: u64,
+    /// Holds of blocks by sequences (and open steps): `n_blocks` where nothing is shared.
+    pub n_block_references: u64,
+    /// Since the cache was created: steps that have ended.
+    pub n_steps: u64,
+    /// Blocks packed by steps that have begun or ended, and by freeze, over all layer classes.
+    pub n_blocks_packed: u64,
+    /// Calls of truncate and accept that forgot tokens.
+    pub n_rollbacks: u64,
+    /// Tokens that these forgot.
+    pub n_tokens_forgotten: u64,
 }
 
 impl Stats {
@@ -131,6 +155,18 @@ impl Stats {
             bytes_free: raw.bytes_free,
             bits_per_element: raw.bits_per_element,
             bytes_calibration: raw.bytes_calibration,
+            bytes_base: raw.bytes_base,
+            bytes_refined: raw.bytes_refined,
+            bytes_exact: raw.bytes_exact,
+            bytes_scores: raw.bytes_scores,
+            bytes_tables: raw.bytes_tables,
+            bytes_shared: raw.bytes_shared,
+            n_shared_blocks: raw.n_shared_blocks,
+            n_block_references: raw.n_block_references,
+            n_steps: raw.n_steps,
+            n_blocks_packed: raw.n_blocks_packed,
+            n_rollbacks: raw.n_rollbacks,
+            n_tokens_forgotten: raw.n_tokens_forgotten,
         })
     }
 }

@@ -1,4 +1,5 @@
-# `cpack -G DEB` in a build configured for /usr makes Debian packages: liboscar<abi> and liboscar-dev. packaging/build does
+# `cpack -G DEB` in a build configured for /usr makes Debian packages: liboscar<abi>, liboscar-dev and,
+# where the program is built, liboscar-tools. packaging/build does
 # all of it, and checks the result.
 set(CPACK_PACKAGE_NAME oscar)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
@@ -31,6 +32,21 @@ set(CPACK_COMPONENT_OSCAR_DEVELOPMENT_DESCRIPTION
 and computes attention straight from those bits. This is the header, the
 static library, and what pkg-config and CMake need.")
 
+set(oscar_tools_spdx "")
+if(TARGET oscar_program)
+  list(APPEND CPACK_COMPONENTS_ALL oscar_tools)
+  set(CPACK_DEBIAN_OSCAR_TOOLS_PACKAGE_NAME liboscar-tools)
+  set(CPACK_DEBIAN_OSCAR_TOOLS_PACKAGE_SECTION utils)
+  set(CPACK_DEBIAN_OSCAR_TOOLS_PACKAGE_SHLIBDEPS ON)
+  set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${PROJECT_BINARY_DIR})
+  set(CPACK_DEBIAN_OSCAR_TOOLS_PACKAGE_DEPENDS "${oscar_runtime_package} (= ${PROJECT_VERSION})")
+  set(CPACK_COMPONENT_OSCAR_TOOLS_DESCRIPTION
+"Says what a language model's cache of keys and values costs, whether liboscar
+serves it, and looks after calibration files. This is the program oscar.")
+  configure_file(${PROJECT_SOURCE_DIR}/packaging/tools.spdx.in ${PROJECT_BINARY_DIR}/tools.spdx @ONLY)
+  file(READ ${PROJECT_BINARY_DIR}/tools.spdx oscar_tools_spdx)
+endif()
+
 # What every Debian package has to have, and the list of what is linked.
 find_program(gzip NAMES gzip)
 function(oscar_package_documents component package)
@@ -57,4 +73,7 @@ if(gzip)
 endif()
 oscar_package_documents(oscar_runtime ${oscar_runtime_package})
 oscar_package_documents(oscar_development liboscar-dev)
+if(TARGET oscar_program)
+  oscar_package_documents(oscar_tools liboscar-tools)
+endif()
 include(CPack)

@@ -1,0 +1,26 @@
+# The program oscar (tools/cli): on by itself where the libraries that it needs are found, and asked for by OSCAR_BUILD_TOOLS=ON.
+set(oscar_with_tools OFF)
+if(OSCAR_BUILD_TOOLS STREQUAL AUTO)
+  # Not in the Python wheel, nor in the sources that the Rust crate carries.
+  if(PROJECT_IS_TOP_LEVEL AND NOT OSCAR_BUILD_PYTHON AND EXISTS ${PROJECT_SOURCE_DIR}/tools/cli)
+    find_package(CLI11 2.1 QUIET CONFIG)
+    find_package(nlohmann_json 3.10 QUIET CONFIG)
+    if(CLI11_FOUND AND nlohmann_json_FOUND)
+      set(oscar_with_tools ON)
+    else()
+      message(STATUS "The program oscar is left out: CLI11 2.1 and nlohmann/json 3.10 are wanted "
+        "(Debian: libcli11-dev nlohmann-json3-dev)")
+    endif()
+  endif()
+elseif(OSCAR_BUILD_TOOLS)
+  find_package(CLI11 2.1 QUIET CONFIG)
+  find_package(nlohmann_json 3.10 QUIET CONFIG)
+  if(NOT CLI11_FOUND OR NOT nlohmann_json_FOUND)
+    message(FATAL_ERROR "OSCAR_BUILD_TOOLS is ON, and CLI11 2.1 or nlohmann/json 3.10 is not found "
+      "(Debian: libcli11-dev nlohmann-json3-dev)")
+  endif()
+  set(oscar_with_tools ON)
+endif()
+if(oscar_with_tools)
+  add_subdirectory(tools/cli)
+endif()

@@ -1,0 +1,39 @@
+// Calls of liboscar whose errors become Failures, and objects that end by themselves.
+#pragma once
+#include <oscar/oscar.h>
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "failure.h"
+
+namespace oscar::cli {
+
+// Throws Failure (library) with the library's own words.
+void call(oscar_status status);
+
+struct CacheEnd {
+  void operator()(oscar_cache* cache) const { oscar_cache_destroy(cache); }
+};
+struct CalibrationEnd {
+  void operator()(oscar_calibration* calibration) const { oscar_calibration_destroy(calibration); }
+};
+using Cache = std::unique_ptr<oscar_cache, CacheEnd>;
+using Calibration = std::unique_ptr<oscar_calibration, CalibrationEnd>;
+
+// A result struct with its size set.
+template <class T>
+T sized() {
+  T value{};
+  value.struct_size = sizeof value;
+  return value;
+}
+
+// The backend that a cache created now uses.
+std::string selected_backend();
+
+// Throws Failure (input), which names the file, where the bytes are no calibration file.
+Calibration load_calibration(std::span<const uint8_t> bytes, const std::string& path);
+
+}  // namespace oscar::cli

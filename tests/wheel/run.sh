@@ -19,7 +19,7 @@ wheel=("$wheel_dir"/liboscar-*.whl)
 
 "$python" -m zipfile -e "${wheel[0]}" "$work/content"
 (cd "$work/content" && find . -type f | sed 's|^\./||; s|^liboscar-[^/]*/||; s|\.cpython[^/]*\.so$|.so|' | sort) >"$work/files"
-(cd "$source_dir/bindings/python" && ls oscar/*.py oscar/*.pyi oscar/py.typed
+(cd "$source_dir/bindings/python" && ls oscar/*.py oscar/hf/*.py oscar/*.pyi oscar/py.typed
   printf '%s\n' oscar/_oscar.so METADATA RECORD WHEEL licenses/LICENSE) | sort >"$work/wanted"
 diff "$work/wanted" "$work/files" || fail "< should be in the wheel, > is in it"
 

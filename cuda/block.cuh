@@ -1,7 +1,7 @@
 // One warp, one tile of 8 rows, 64 slots (half `half`) of a block in shared memory.
 //
 //   logit = key_scale (sum_d code_d q'_d - offset sum_d q'_d) + <mean, q'>        s8 x u8 and s8 x s8 MMAs
-//   out   = sum_s w_s code_s - sum_s w_s offset_s,  w = 2^(logit - m) value_scale u8 x u8 MMAs, w in 16-bit integers
+//   out   = sum_s w_s (code_s - offset_s),  w = 2^(logit - m) value_scale         u8 x u8 MMAs, w in 16-bit integers
 //
 // Codes are multiplied where they lie in their bytes (profile.cuh); both limbs of q' and w come out of the same MMA, in
 // rows g and g + 8. Per half block and D = 128: 64 + 4 MMAs, 32 KB/4 of LDS.128 by the warp.
@@ -33,7 +33,7 @@ struct BlockTile {
   __device__ __forceinline__ uint32_t word(uint32_t at) const { return *reinterpret_cast<const uint32_t*>(block + at); }
 
   // Few refined tokens: this lane's words of refinement for unit u (16 dims), one word for 8 / plane units.
-  static constexpr int kFewKeyWords = P::kFew ? P::kDk / 16 * P::kKeyPlane / 8 : 1;
+  static constexpr int kFewKeyWords = P::kFew ? (P::kDk / 16 * P::kKeyPlane + 7) / 8 : 1;
   __device__ __forceinline__ void few_key_words(uint32_t (&few)[kFewKeyWords]) const {
     const bool has = P::kFew && half == 0 && lane / 4 < P::kH;
 #pragma unroll
@@ -158,7 +158,7 @@ struct BlockTile {
   }
 
   // Turns logits into w = 2^(x - largest) value_scale (without its base); returns the largest w of the row's half block.
-  __device__ __forceinline__ float weights(float largest, float (&x)[kGroups][8], float& sum, float& offset) const {
+  __device__ __forceinline__ float weights(float largest, float (&x)[kGroups][8], float& sum) const {
     const uint32_t exponent = opaque(kScaleExponent);
     float top = 0.0f;
 #pragma unroll
@@ -170,15 +170,29 @@ struct BlockTile {
         for (int e = 0; e < 2; ++e) {
           const float p = exp2_approx(x[group][t * 2 + e] - largest), w = p * scale_of(scales, e, exponent);
           sum += p;
-          offset += w;
-          if (P::kFew && group == 0 && t == 0)
-            offset += is_refined(e) ? w * (code_offset(P::kValuePlane) / code_offset(0) - 1.0f) : 0.0f;
           x[group][t * 2 + e] = w;
           top = fmaxf(top, w);
         }
       }
-    offset *= -code_offset(P::kAll ? P::kValuePlane : 0);
     return quad_max(top);
+  }
+
+  // sum_s w_s offset_s over this lane's slots, of the integers: of small weights, many of which become 0, nothing may be
+  // left here that is not in the products.
+  __device__ __forceinline__ float offsets(const uint4 (&w)[kGroups]) const {
+    uint32_t upper = 0, lower = 0;
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) {
+      upper = __dp4a(w[group].x, 0x01010101u, __dp4a(w[group].z, 0x01010101u, upper));
+      lower = __dp4a(w[group].y, 0x01010101u, __dp4a(w[group].w, 0x01010101u, lower));
+    }
+    float sum = static_cast<float>(upper * 256u + lower) * code_offset(P::kAll ? P::kValuePlane : 0);
+    if constexpr (P::kFew) {
+      const uint32_t refined = (is_refined(0) ? 1u : 0u) | (is_refined(1) ? 0x100u : 0u);
+      const uint32_t more = __dp4a(w[0].x, refined, 0u) * 256u + __dp4a(w[0].y, refined, 0u);
+      sum = fmaf(static_cast<float>(more), code_offset(P::kValuePlane) - code_offset(0), sum);
+    }
+    return sum;
   }
 
   // A operands: w * inverse as 16-bit integers, upper bytes in rows 0-7, lower in rows 8-15; no lane moves anything.
@@ -277,22 +291,26 @@ __device__ __forceinline__ void attend_block(const uint8_t* block, int half, con
   for (int j = 0; j < 8 * Tile::kGroups; ++j) largest = fmaxf(largest, x[j / 8][j % 8]);
   largest = quad_max(largest);
 
-  float sum = 0.0f, offset = 0.0f;
-  const float top = tile.weights(largest, x, sum, offset);
+  float sum = 0.0f;
+  const float top = tile.weights(largest, x, sum);
   const float inverse = __fdividef(65535.0f, fmaxf(top, 1e-30f));
-  uint4 w[2] = {tile.weight_codes(x[0], inverse), {}};
+  uint4 codes[Tile::kGroups];
+#pragma unroll
+  for (int group = 0; group < Tile::kGroups; ++group) codes[group] = tile.weight_codes(x[group], inverse);
+  const float offset = tile.offsets(codes);
+  uint4 w[2];
   if constexpr (kSets == 1) {
-    w[1] = tile.weight_codes(x[1], inverse);
+    w[0] = codes[0], w[1] = codes[1];
   } else {
-    w[1] = tile.lane >= 16 ? w[0] : make_uint4(0, 0, 0, 0);
-    w[0] = tile.lane < 16 ? w[0] : make_uint4(0, 0, 0, 0);
+    w[0] = tile.lane < 16 ? codes[0] : make_uint4(0, 0, 0, 0);
+    w[1] = tile.lane >= 16 ? codes[0] : make_uint4(0, 0, 0, 0);
   }
   const float value_base = *reinterpret_cast<const float*>(block + P::kLayout.header +
                                                            offsetof(BlockHeader, value_base));
   const float share = raise(s, largest);
   s.sum = fmaf(sum, share, s.sum);
-  s.offset = fmaf(offset, share * value_base, s.offset);
   const float f = share * top * (1.0f / 65535.0f) * value_base;
+  s.offset = fmaf(-offset, f, s.offset);
 #pragma unroll
   for (int chunk = 0; chunk < P::kDv / 64; ++chunk) tile.template value_products<2>(chunk, w, f, s);
   if constexpr (P::kDv % 64 != 0) tile.template value_products<1>(P::kDv / 64, w, f, s);

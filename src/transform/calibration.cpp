@@ -74,6 +74,7 @@ uint64_t fingerprint_of(const HeadTransform& head) {
 }
 
 Calibration without_matrices(std::span<const LayerGeometry> layers, MapKind kind) {
+  CalibrationBuilder::check_geometry(layers, Status::kInvalid);  // before there is memory for every head
   std::vector<LayerSource> sources;
   for (const LayerGeometry& g : layers)
     sources.push_back({g, std::vector<HeadSource>(g.n_kv_heads, {kind, kind, nullptr, nullptr, nullptr})});

@@ -2,7 +2,7 @@
 """Writes C++ from oscar.h: for every function that returns a status, a struct Frame_<function> with
 
   - a member for each parameter, and storage for what its pointers point to (out parameters and argument structs);
-  - call(), which makes the call with them;
+  - call(), which makes the call with them, and is_const: it takes no object that it may change;
   - destroy_made(), after success: gives back the object that the call made;
   - outputs_are_empty(): every output is NULL, 0, or a struct of zeros;
   - visit(v): hands every pointer, struct, tensor, enum, integer and float that the call can see to v, with its name; of
@@ -82,7 +82,8 @@ def visit_elements(struct, pointer, siblings, name, owner):
         guard = f"{owner}{pointer} && {owner}{length} > {i}" if length else f"{owner}{pointer}"
         lines.append(f"if ({guard}) {{")
         if STRUCTS[struct][0][1] == "struct_size":
-            lines.append(f'  v.element_size("{called}", {at}.struct_size);')
+            visit = "v.element_size" if length else "v.pointed_size"
+            lines.append(f'  {visit}("{called}", {at}.struct_size);')
         lines += [f"  {line}" for line in visit_fields(struct, called, at)] + ["}"]
     return lines
 
@@ -153,8 +154,10 @@ def frame(name, parameters):
             visits.append(f"v.integer({called}, {parameter});")
         elif kind == "oscar_stream":
             visits.append(f"v.stream({called}, {parameter});")
+    changes = any(re.fullmatch(r"(\w+) \*", k) and k[:-2] in HANDLES for k, _ in parameters)
     body = "\n".join([
         f"struct Frame_{name} {{", f'  static constexpr const char *function = "{name}";',
+        f"  static constexpr bool is_const = {str(not changes).lower()};",
         *(f"  {m}" for m in members),
         f"  oscar_status call() const {{ return {name}({', '.join(arguments)}); }}",
         f"  bool outputs_are_empty() const {{ return {' && '.join(empty) or 'true'}; }}",

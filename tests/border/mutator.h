@@ -63,12 +63,10 @@ class Mutator {
     if (applied_ && expected_ == Expected::kServed && store.value.struct_size == sizeof(T) + 8) tail_ = store.tail;
   }
 
-  // Of a struct that a pointer of another one, or an array, leads to; nothing is known of what lies behind it.
-  void element_size(const char* name, uint32_t& struct_size) {
-    const uint32_t size = struct_size;
-    for (uint32_t bytes : {0u, 4u, UINT32_MAX}) element_size(name, struct_size, bytes, Expected::kRefused);
-    for (uint32_t bytes : {size - 1, size - 8}) element_size(name, struct_size, bytes, Expected::kEither);
-  }
+  // Of an element of an array, of which all have the same size.
+  void element_size(const char* name, uint32_t& size) { nested_size(name, size, Expected::kRefused); }
+  // Of a struct that a pointer within another one leads to.
+  void pointed_size(const char* name, uint32_t& size) { nested_size(name, size, Expected::kEither); }
 
   template <class T>
   void enumeration(const char* name, T& field, const std::set<int64_t>& values) {
@@ -135,8 +133,12 @@ class Mutator {
     });
   }
 
-  void element_size(const char* name, uint32_t& struct_size, uint32_t bytes, Expected expected) {
-    choose(name, "has struct_size " + std::to_string(bytes), expected, [&] { struct_size = bytes; });
+  // Not longer than it is: what lies behind it is not known.
+  void nested_size(const char* name, uint32_t& struct_size, Expected shorter) {
+    const uint32_t size = struct_size;
+    for (uint32_t bytes : {0u, 4u, UINT32_MAX, size - 1, size - 8})
+      choose(name, "has struct_size " + std::to_string(bytes),
+             bytes + 8 < size || bytes > size ? Expected::kRefused : shorter, [&] { struct_size = bytes; });
   }
 
   template <class T>
@@ -256,6 +258,8 @@ struct OutputPoison {
   void sized(T&&...) {}
   template <class... T>
   void element_size(T&&...) {}
+  template <class... T>
+  void pointed_size(T&&...) {}
   template <class... T>
   void enumeration(T&&...) {}
   void enumeration(const char*, auto&, std::initializer_list<int64_t>) {}

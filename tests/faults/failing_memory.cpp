@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 namespace {
 
@@ -28,12 +29,19 @@ void* taken(void* memory) {
   return memory;
 }
 
-// The next definition of the name after this program's: that of the sanitizer, or else the C library's.
+bool looking_up = false;
+void* freed_meanwhile = nullptr;
+
+// The next definition of the name after this program's: that of the sanitizer, or else the C library's. dlsym itself takes
+// memory for the text of an error, and can do without; and gives back the text of the last one, which has to wait.
 template <class Function>
 Function next(Function& cached, const char* name) {
-  if (!cached) {
+  if (!cached && !looking_up) {
+    looking_up = true;
     void* symbol = dlsym(RTLD_NEXT, name);
+    looking_up = false;
     std::memcpy(&cached, &symbol, sizeof cached);
+    free(std::exchange(freed_meanwhile, nullptr));
   }
   return cached;
 }
@@ -66,12 +74,12 @@ MemoryUse watch_end() {
 extern "C" {
 
 void* malloc(size_t size) {
-  if (fails()) return errno = ENOMEM, nullptr;
+  if (looking_up || fails()) return errno = ENOMEM, nullptr;
   return taken(next(next_malloc, "malloc")(size));
 }
 
 void* calloc(size_t n, size_t size) {
-  if (fails()) return errno = ENOMEM, nullptr;
+  if (looking_up || fails()) return errno = ENOMEM, nullptr;
   return taken(next(next_calloc, "calloc")(n, size));
 }
 
@@ -94,7 +102,12 @@ int posix_memalign(void** memory, size_t alignment, size_t size) {
 }
 
 void free(void* memory) {
-  if (watching && memory) --use.n_kept;
+  if (!memory) return;
+  if (looking_up) {
+    freed_meanwhile = memory;
+    return;
+  }
+  if (watching) --use.n_kept;
   next(next_free, "free")(memory);
 }
 

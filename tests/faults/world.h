@@ -26,7 +26,8 @@ class World {
   oscar_cache* cache() const { return *cache_; }
   const oscar_cache_config& config() const { return config_; }
   oscar_seq seq() const { return seq_; }
-  void forget_cache() { (void)cache_.release(); }
+  // Somebody else has destroyed it.
+  void forget_cache() { cache_->forget(); }
 
   // Stats, and of every sequence its length, keys, values and scores.
   Bytes look(const std::vector<oscar_seq>& more = {}) const {

@@ -43,6 +43,8 @@ MUTATIONS = [
              "  if (storage > OSCAR_STORAGE_EXACT)", "  if (storage > OSCAR_STORAGE_EXACT + 1)"),
     Mutation("the entries of a calibration may differ in size", "border.every_argument", BORDER, "src/border/calibration.cpp",
              "  check_same_size(bytes, layers->struct_size, alignof(oscar_calibration_layer), name);\n", ""),
+    Mutation("a calibration takes memory for any number of heads", "property.refusals", PROPERTY, "src/transform/calibration.cpp",
+             "  CalibrationBuilder::check_geometry(layers, Status::kInvalid);  // before", "  // before"),
     Mutation("a cut leaves the rest of its last block", "property.model", PROPERTY, "src/cache/sequences.cpp",
              "    if (!s.blocks.empty() && s.blocks.back().end() > n_tokens)\n", "    if (s.blocks.empty())\n"),
     Mutation("an aborted step keeps its blocks", "property.model", PROPERTY, "src/cache/steps.cpp",

@@ -95,6 +95,7 @@ class Cache {
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
   operator oscar_cache*() const { return handle_; }
+  void forget() { handle_ = nullptr; }
 
   oscar_seq open() const {
     oscar_seq seq;

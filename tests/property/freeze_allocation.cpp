@@ -7,9 +7,10 @@
 
 namespace {
 
+// Of the thread that counts; other tests of the program have more than one.
 // Allocations from now on that succeed before one fails; negative: all do.
-int64_t n_before_failure = -1;
-int64_t n_allocations = 0;
+thread_local int64_t n_before_failure = -1;
+thread_local int64_t n_allocations = 0;
 
 void* allocate(size_t size) {
   ++n_allocations;

@@ -61,6 +61,15 @@ TEST_CASE("check and create agree on the capacity, and array elements must agree
   REFUSED(oscar_calibration_create(layers, 2, &calibration), OSCAR_E_INVALID, "the first element's is");
 }
 
+TEST_CASE("a calibration of more heads than there may be takes no memory for them") {
+  oscar_cache_config c = config_of({}, "2bit");
+  oscar_calibration* calibration = nullptr;
+  c.n_q_heads = c.n_kv_heads = 1u << 30;
+  const char* text = "n_kv_heads is 1073741824, wanted 1 to 1024";
+  REFUSED(oscar_calibration_default(&c, &calibration), OSCAR_E_INVALID, text);
+  REFUSED(oscar_calibration_identity(&c, &calibration), OSCAR_E_INVALID, text);
+}
+
 TEST_CASE("structs of older and newer headers are served, newer ones only where the unknown part is zero") {
   struct Longer {
     oscar_cache_config config;

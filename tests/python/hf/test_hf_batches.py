@@ -108,6 +108,23 @@ def test_rejected_drafts_leave_no_trace_at_two_bits():
     assert all(torch.equal(a, b) for a, b in zip(*logits))
 
 
+def test_drafts_of_a_long_step_do_not_make_tokens_age():
+    """A step of 430 tokens could pack a third block (32 are recent); if 20 of them are drafts, it may not yet."""
+    model = tiny_model("llama", initializer_range=0.08)
+    ids, then = prompt(430), prompt(4, seed=3)
+    logits, packed = [], []
+    for n_drafts in (0, 20):
+        cache = OscarCache(model, profile="2bit-plain", **SMALL)
+        cache.activate_past_recording()
+        with torch.no_grad():
+            model(ids[:, : 410 + n_drafts], past_key_values=cache)
+            cache.crop(-n_drafts)
+            logits.append(model(then, past_key_values=cache).logits)
+        packed.append(cache.stats().n_packed_tokens)
+    assert packed == [256, 256]
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", [name for name, (_, own) in ARCHITECTURES.items() if "sliding_window" not in own])
 def test_crop_goes_back_to_any_column_of_a_full_attention_model(name):
     model = tiny_model(name)

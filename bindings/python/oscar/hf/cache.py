@@ -140,11 +140,11 @@ class OscarCache(Cache):
         done, self._pass = self._pass, None
         done.end()
         if self._config.self_calibrate is not None and self.calibration is None:
-            self._freeze_if_full()
+            self._freeze_if_full(self._batch)
 
-    def _freeze_if_full(self) -> None:
-        cache, config = self._batch.cache, self._config
-        if self._batch.longest() < config.n_sink + max(N_COLLECTED, 128 + config.key_dim):
+    def _freeze_if_full(self, batch: Batch) -> None:
+        cache, config = batch.cache, self._config
+        if batch.longest() < config.n_sink + max(N_COLLECTED, 128 + config.key_dim):
             return
         # A deep copy that shares this memory may have been first.
         if cache.stats().state == oscar.CacheState.COLLECTING:

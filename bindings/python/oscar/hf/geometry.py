@@ -79,11 +79,15 @@ def _windows(config: Any) -> list[int]:
 
 
 def _tensor_parallel(model: Any) -> tuple[int, int]:
+    """Which share of the heads this process has, of how many. A plan may leave attention whole: gpt-oss's does."""
     n_ranks = getattr(model, "tp_size", None) or 1
     if n_ranks == 1:
         return 0, 1
     import torch.distributed
 
+    weight = model.get_decoder().layers[0].self_attn.k_proj.weight
+    if not hasattr(weight, "to_local") or weight.to_local().shape == weight.shape:
+        return 0, 1
     # Ranks of one tensor-parallel group are neighbours.
     return torch.distributed.get_rank() % n_ranks, n_ranks
 

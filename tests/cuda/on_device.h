@@ -116,6 +116,7 @@ inline oscar_status layer(oscar_cache* cache, oscar_step step, const oscar_layer
 
 }  // namespace on_device
 
+#define OSCAR_TEST_ON_DEVICE 1
 #define oscar_cache_create on_device::cache_create
 #define oscar_cache_check on_device::cache_check
 #define oscar_append on_device::append

@@ -55,7 +55,11 @@ class GgufWriter {
   }
 
  private:
-  void put(std::string_view value) { bytes_.insert(bytes_.end(), value.begin(), value.end()); }
+  void put(std::string_view value) {
+    const size_t at = bytes_.size();
+    bytes_.resize(at + value.size());
+    if (!value.empty()) std::memcpy(bytes_.data() + at, value.data(), value.size());
+  }
   void text(std::string_view value) { put(uint64_t{value.size()}), put(value); }
   void begin(std::string_view key, uint32_t type) {
     ++n_keys_;

@@ -139,6 +139,7 @@ TEST_CASE("wrong types, missing fields and absurd sizes name the field") {
   CHECK(has(refused("[1, 2]"), "is JSON of type array, wanted an object"));
   CHECK(has(refused("{"), "neither JSON nor GGUF (JSON fails at byte 2)"));
   CHECK(has(refused(""), "neither JSON nor GGUF"));
+  CHECK(has(refused("{\"a\": 1e400}"), "a number in its JSON is too large"));
   CHECK(has(refused("{}"), "num_hidden_layers is missing"));
   CHECK(has(refused(R"({"num_hidden_layers": "36"})"), "num_hidden_layers is of type string, wanted a whole number"));
   CHECK(has(refused(R"({"num_hidden_layers": 1.5})"), "num_hidden_layers is of type number, wanted a whole number"));

@@ -54,9 +54,9 @@ MappedFile::MappedFile(const std::string& path) {
 MappedFile::~MappedFile() { ::munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size()); }
 
 void write_file(const std::string& path, std::span<const uint8_t> bytes, bool replace) {
-  const std::string beside = path + ".part";
+  const std::string beside = text("%s.part%d", path.c_str(), static_cast<int>(::getpid()));
   {
-    const Descriptor file(beside, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    const Descriptor file(beside, O_WRONLY | O_CREAT | O_EXCL, 0666);
     if (file.get() < 0) refuse(beside, std::strerror(errno));
     for (size_t done = 0; done < bytes.size();) {
       const ssize_t n = ::write(file.get(), bytes.data() + done, bytes.size() - done);

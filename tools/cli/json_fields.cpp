@@ -22,6 +22,8 @@ Json parse_json(std::span<const uint8_t> bytes, const std::string& name) {
     return Json::parse(bytes.begin(), bytes.end(), watch_depth);
   } catch (const Json::parse_error& error) {
     bad_input(text("%s: neither JSON nor GGUF (JSON fails at byte %zu)", file.c_str(), error.byte));
+  } catch (const Json::out_of_range&) {
+    bad_input(text("%s: a number in its JSON is too large", file.c_str()));
   }
 }
 

@@ -44,11 +44,23 @@ TypeDefaults defaults_of(std::string_view type) {
 }
 
 // Fields of designs that this reader would misread: better no number than a wrong one.
-constexpr std::array kNotUnderstood{
-    "hybrid_override_pattern", "layers_block_type",         "block_types",   "attn_layer_period",
-    "attn_layer_indices",      "linear_attn_config",        "ssm_cfg",       "attn_type_list",
-    "cross_attention_layers",  "layer_group_size",          "mamba_d_state", "mamba_num_heads",
-    "global_head_dim",         "num_global_key_value_heads"};
+constexpr std::array kNotUnderstood{"hybrid_override_pattern",
+                                    "layers_block_type",
+                                    "block_types",
+                                    "attn_layer_period",
+                                    "attn_layer_indices",
+                                    "linear_attn_config",
+                                    "ssm_cfg",
+                                    "attn_type_list",
+                                    "cross_attention_layers",
+                                    "layer_group_size",
+                                    "mamba_d_state",
+                                    "mamba_num_heads",
+                                    "block_configs",
+                                    "hybrid_layer_ids",
+                                    "use_cla",
+                                    "global_head_dim",
+                                    "num_global_key_value_heads"};
 
 // The part that speaks of the language model, in the configuration of a model that also sees or hears.
 JsonFields language_part(const Json& document, const std::string& name) {

@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
-import transformers
 from hf_support import generate, prompt, rounded_cache, tiny_model
 
 import oscar
 import torch
+import transformers
 from oscar.hf import OscarCache
 from transformers.masking_utils import create_causal_mask
 from oscar.hf.versions import FIRST

@@ -42,6 +42,7 @@ ARCHITECTURES = {
     "qwen3": ("Qwen3Config", {}),
     "mistral": ("MistralConfig", {"sliding_window": 40}),
     "mistral-wide": ("MistralConfig", {"sliding_window": 500}),
+    "gemma": ("GemmaConfig", {}),
     "gemma2": ("Gemma2Config", {"sliding_window": 40, "attn_logit_softcapping": 3.0, **_ALTERNATING}),
     "gemma3": ("Gemma3TextConfig", {"sliding_window": 40, **_ALTERNATING}),
     "gpt_oss": (

@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-import transformers
 from hf_support import VOCABULARY, generate, prompt, rounded_cache, tiny_model
 from test_hf_generate import teacher_forced
 
 import oscar
 import torch
+import transformers
 from oscar.hf import OscarCache, calibrate
 from oscar.hf.rope import frequencies
 

@@ -4,12 +4,13 @@ import subprocess
 import sys
 
 import pytest
-import transformers
 from hf_support import generate, prompt, rounded_cache, tiny_model
 
 import oscar
 import torch
+import transformers
 from oscar.hf import OscarCache
+from transformers.masking_utils import create_causal_mask
 from oscar.hf.versions import FIRST
 
 
@@ -88,6 +89,9 @@ def test_calls_are_refused_with_the_reason(filled):
             model(prompt(3000, rows=2), past_key_values=cache)
         with pytest.raises(ValueError, match="crop"):
             cache.crop(3)
+    with pytest.raises(oscar.UnsupportedError, match="not causal"):
+        embeddings = torch.zeros(2, 4, 64)
+        create_causal_mask(model.config, embeddings, None, cache, or_mask_function=lambda *indices: torch.tensor(True))
     with pytest.raises(oscar.UnsupportedError, match="stays on its device"):
         cache.offload(0)
     with pytest.raises(TypeError, match="oscar.Cache.read"):

@@ -3,9 +3,8 @@
 
     torchrun --nproc-per-node 2 examples/python/context_parallel.py [TOKENS]
 
-Random tensors; a query attends to every process's part; `out` and the log-sum-exp of the parts are gathered and merged. The last process
-also takes the new tokens. The others have nothing new, and a step cannot be without new tokens: they append a key and a value
-of zeros, take its share out again, and drop the step.
+Random tensors; a query attends to every process's part; `out` and the log-sum-exp of the parts are gathered and merged. The
+last process also takes the new tokens; those of the others are queries only.
 """
 
 import sys
@@ -17,15 +16,6 @@ import torch.distributed as distributed
 import oscar
 
 N_Q_HEADS, N_KV_HEADS, DIM = 8, 2, 64
-
-
-def without_zero_key(out, lse):
-    """Attention without a key and value of zeros, whose logit is 0: it added 1 to the denominator, nothing else."""
-    share = torch.exp(-lse.double())
-    if bool((share > 0.999).any()):
-        raise ValueError("this part has almost no weight beside a logit of 0: its share cannot be told from rounding")
-    rest = lse.double() + torch.log1p(-share)
-    return (out.double() * torch.exp(lse.double() - rest)[..., None]).float(), rest.float()
 
 
 def open_cache(profile, max_tokens):
@@ -57,14 +47,9 @@ class Part:
     def attend(self, q, k, v):
         """Attention of a new token over this part, and its log-sum-exp."""
         out, lse = torch.empty(1, N_Q_HEADS, DIM), torch.empty(1, N_Q_HEADS)
-        step = self.cache.step([(self.sequence, 1)])
-        if self.takes_new_tokens:
+        with self.cache.step([(self.sequence, 1, 0 if self.takes_new_tokens else oscar.QUERY_ONLY)]) as step:
             step.layer(0, k, v, q, out=out, lse=lse)
-            step.end()
-            return out, lse
-        step.layer(0, torch.zeros_like(k), torch.zeros_like(v), q, out=out, lse=lse)
-        step.abort()
-        return without_zero_key(out, lse)
+        return out, lse
 
 
 def merged(out, lse):

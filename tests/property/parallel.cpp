@@ -95,19 +95,6 @@ void check_shares(const std::vector<Share>& shares) {
   CHECK(bytes == s.bytes_base + s.bytes_refined + s.bytes_exact);
 }
 
-// One query per head, of a token whose key and value are the last ones of the cache: the token is appended as a draft,
-// attended to and taken back, so that the cache holds what it held.
-LayerOutput attend_again(const Cache& cache, oscar_seq seq, const LayerInput& last, const std::vector<float>& q) {
-  const uint64_t length = cache.length(seq);
-  OSCAR_OK_(oscar_seq_truncate(cache, seq, length - 1));
-  const oscar_step step = begin(cache, {{seq, 1, 1}});
-  LayerInput in{last.k, last.v, q};
-  const Geometry g{1, 4, 2, 64, 64};
-  LayerOutput out = run_layer(cache, step, g, 0, in);
-  OSCAR_OK_(oscar_step_end(cache, step));
-  return out;
-}
-
 // Attention over rows that were read back, in double precision; its log-sum-exp is of no interest.
 std::vector<double> attention(const std::vector<float>& q, const std::vector<std::vector<float>>& keys,
                               const std::vector<std::vector<float>>& values) {
@@ -150,19 +137,11 @@ void check_context(const char* profile, double tolerance) {
   for (uint64_t token = next; token < next + 40; ++token) {
     LayerInput in = make_input(g, {token}, 0);
     std::vector<float> outs, lses;
-    uint64_t last = 0;
     for (size_t r = 0; r < 3; ++r) {
-      last += shares[r];
-      // The last rank gets the new token; the others show their last one again.
-      const bool owns = r == 2;
-      LayerOutput part;
-      if (owns) {
-        const oscar_step step = begin(*ranks[r], {{seqs[r], 1, 0}});
-        part = run_layer(*ranks[r], step, g, 0, in);
-        OSCAR_OK_(oscar_step_end(*ranks[r], step));
-      } else {
-        part = attend_again(*ranks[r], seqs[r], make_input(g, {last - 1}, 0), in.q);
-      }
+      // The last rank gets the new token.
+      const oscar_step step = begin(*ranks[r], {{seqs[r], 1, r == 2 ? 0 : OSCAR_QUERY_ONLY}});
+      const LayerOutput part = run_layer(*ranks[r], step, g, 0, in);
+      OSCAR_OK_(oscar_step_end(*ranks[r], step));
       outs.insert(outs.end(), part.out.begin(), part.out.end());
       lses.insert(lses.end(), part.lse.begin(), part.lse.end());
     }

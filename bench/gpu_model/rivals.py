@@ -1,9 +1,8 @@
 """What PyTorch's BF16 attention takes on this card: decode over a long cache, and a chunk of a prefill."""
 
-import statistics
-
 import torch
 from bf16 import WAYS
+from timing import time_replays
 from torch.nn.attention import sdpa_kernel
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
@@ -27,16 +26,9 @@ def time_graph(calls, n_replays=7):
             for call in calls:
                 call()
         graph.replay()
-        times = []
-        for _ in range(n_replays):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            graph.replay()
-            end.record()
-            end.synchronize()
-            times.append(1e3 * start.elapsed_time(end) / len(calls))
+        us = time_replays(graph, len(calls), n_replays)
     torch.cuda.current_stream().wait_stream(stream)
-    return statistics.median(times)
+    return us
 
 
 def attend(way, q, k, v, **arguments):

@@ -34,6 +34,19 @@ class Decoder:
         self.positions.add_(1)
 
 
+def time_replays(graph, n_calls, n_replays):
+    """Median us of one of the n_calls calls that a graph holds, on the current stream."""
+    times = []
+    for _ in range(n_replays):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        times.append(1e3 * start.elapsed_time(end) / n_calls)
+    return statistics.median(times)
+
+
 def time_attention(shape, cache, batch, n_replays=20):
     """Median us of a layer's attention (with append and votes), all layers in one graph. They hold different memory, as
     large as the cache: every launch finds a cold L2 where that is large."""
@@ -48,16 +61,9 @@ def time_attention(shape, cache, batch, n_replays=20):
     with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         for layer in range(1, shape.n_layers):
             cache.attend(layer, q, k, v)
-    times = []
-    for _ in range(n_replays):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        times.append(1e3 * start.elapsed_time(end) / (shape.n_layers - 1))
+    us = time_replays(graph, shape.n_layers - 1, n_replays)
     cache.end()
-    return statistics.median(times)
+    return us
 
 
 def time_steps(decoder, n_steps):

@@ -10,16 +10,10 @@
 #include <vector>
 
 #include "oscar/oscar.h"
+#include "require.h"
 
 namespace {
 
-#define REQUIRE(condition)                                                                                             \
-  do {                                                                                                                 \
-    if (!(condition)) {                                                                                                \
-      std::printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, oscar_last_error());                              \
-      std::exit(1);                                                                                                    \
-    }                                                                                                                  \
-  } while (0)
 #define OK(call) REQUIRE((call) == OSCAR_OK)
 #define CUDA(call) REQUIRE((call) == cudaSuccess)
 

@@ -6,16 +6,9 @@
 #include <cstdlib>
 
 #include "oscar/oscar.h"
+#include "require.h"
 
 namespace {
-
-#define REQUIRE(condition)                                                                                             \
-  do {                                                                                                                 \
-    if (!(condition)) {                                                                                                \
-      std::printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, oscar_last_error());                              \
-      std::exit(1);                                                                                                    \
-    }                                                                                                                  \
-  } while (0)
 
 // Counts what it gives; the request number `fails_at`, from 0 on, gets nothing.
 struct Memory {

@@ -175,10 +175,10 @@ inline oscar_step begin(oscar_cache* cache, const std::vector<oscar_step_entry>&
   return step;
 }
 
-// A whole step of one sequence; the outputs of all layers, one after the other.
-inline LayerOutput run_step(oscar_cache* cache, const Geometry& g, oscar_seq seq, const std::vector<uint64_t>& tokens,
-                            uint32_t n_draft = 0, std::vector<uint8_t>* mask = nullptr) {
-  const oscar_step step = begin(cache, {{seq, static_cast<uint32_t>(tokens.size()), n_draft}});
+// A whole step, tokens entry by entry; the outputs of all layers, one after the other.
+inline LayerOutput run_entries(oscar_cache* cache, const Geometry& g, const std::vector<oscar_step_entry>& entries,
+                               const std::vector<uint64_t>& tokens, std::vector<uint8_t>* mask = nullptr) {
+  const oscar_step step = begin(cache, entries);
   LayerOutput all;
   for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
     LayerInput in = make_input(g, tokens, layer);
@@ -188,6 +188,27 @@ inline LayerOutput run_step(oscar_cache* cache, const Geometry& g, oscar_seq seq
   }
   OSCAR_OK_(oscar_step_end(cache, step));
   return all;
+}
+
+inline LayerOutput run_step(oscar_cache* cache, const Geometry& g, oscar_seq seq, const std::vector<uint64_t>& tokens,
+                            uint32_t n_draft = 0, std::vector<uint8_t>* mask = nullptr) {
+  return run_entries(cache, g, {{seq, static_cast<uint32_t>(tokens.size()), n_draft}}, tokens, mask);
+}
+
+// Appends tokens whose contents do not matter; attention is not asked for.
+inline void feed(oscar_cache* cache, const Geometry& g, oscar_seq seq, uint64_t n) {
+  static std::vector<float> numbers;
+  numbers.resize(n * g.n_kv_heads * (g.key_dim > g.value_dim ? g.key_dim : g.value_dim), 0.25f);
+  const oscar_step step = begin(cache, {{seq, static_cast<uint32_t>(n), 0}});
+  for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
+    oscar_append_args a{};
+    a.struct_size = sizeof a;
+    a.layer = layer;
+    a.k = tensor(numbers.data(), {static_cast<int64_t>(n), g.n_kv_heads, g.key_dim});
+    a.v = tensor(numbers.data(), {static_cast<int64_t>(n), g.n_kv_heads, g.value_dim});
+    OSCAR_OK_(oscar_append(cache, step, &a, nullptr));
+  }
+  OSCAR_OK_(oscar_step_end(cache, step));
 }
 
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {

@@ -7,19 +7,14 @@ using namespace test;
 
 namespace {
 
-// A step of several sequences; tokens entry by entry. All layers' rows [first, first + n).
-std::vector<float> rows_of_step(const Cache& cache, const Geometry& g, const std::vector<oscar_step_entry>& entries,
-                                const std::vector<uint64_t>& tokens, size_t first, size_t n) {
-  const oscar_step step = begin(cache, entries);
-  const auto row = static_cast<std::ptrdiff_t>(g.n_q_heads * g.value_dim);
+// Of a step of n_rows tokens, all layers' rows [first, first + n).
+std::vector<float> rows_of(const LayerOutput& step, const Geometry& g, size_t n_rows, size_t first, size_t n) {
+  const size_t row = g.n_q_heads * g.value_dim;
   std::vector<float> rows;
   for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
-    LayerInput in = make_input(g, tokens, layer);
-    const LayerOutput out = run_layer(cache, step, g, layer, in);
-    const auto begin_row = out.out.begin() + static_cast<std::ptrdiff_t>(first) * row;
-    rows.insert(rows.end(), begin_row, begin_row + static_cast<std::ptrdiff_t>(n) * row);
+    const auto begin_row = step.out.begin() + static_cast<std::ptrdiff_t>((layer * n_rows + first) * row);
+    rows.insert(rows.end(), begin_row, begin_row + static_cast<std::ptrdiff_t>(n * row));
   }
-  OSCAR_OK_(oscar_step_end(cache, step));
   return rows;
 }
 
@@ -43,16 +38,16 @@ void check_rest_of_batch(const Geometry& g, const char* profile) {
                    n_padding = round % 2 ? 1 : 20;
     INFO("round " << round << ": " << n << " tokens beside " << n_other << ", " << n_third);
     const std::vector<uint64_t> tokens = range(own, n);
-    const std::vector<float> want = rows_of_step(alone, g, {{a, n, 0}}, tokens, 0, n);
+    const LayerOutput want = run_step(alone, g, a, tokens);
     // The same tokens between rows of other sequences and padding.
     std::vector<uint64_t> all = range(next_other, n_other);
     for (uint32_t i = 0; i < n_padding; ++i) all.push_back(1);
     all.insert(all.end(), tokens.begin(), tokens.end());
     for (uint64_t t : range(next_third, n_third)) all.push_back(t);
-    const std::vector<float> got = rows_of_step(
-        together, g, {{other, n_other, 0}, {0, n_padding, 0}, {b, n, 0}, {third, n_third, 0}}, all, n_other + n_padding,
-        n);
-    REQUIRE(same_bits(got, want));
+    const LayerOutput step = run_entries(together, g,
+                                         {{other, n_other, 0}, {0, n_padding, 0}, {b, n, 0}, {third, n_third, 0}}, all);
+    const std::vector<float> got = rows_of(step, g, all.size(), n_other + n_padding, n);
+    REQUIRE(same_bits(got, want.out));
     own += n;
     next_other += n_other;
     next_third += n_third;

@@ -14,22 +14,6 @@ oscar_cache_report check(const oscar_cache_config& config, uint64_t context) {
   return report;
 }
 
-// Appends tokens whose contents do not matter; attention is not asked for.
-void feed(oscar_cache* cache, const Geometry& g, oscar_seq seq, uint64_t n) {
-  static std::vector<float> zeros;
-  zeros.resize(n * g.n_kv_heads * std::max(g.key_dim, g.value_dim), 0.25f);
-  const oscar_step step = begin(cache, {{seq, static_cast<uint32_t>(n), 0}});
-  for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
-    oscar_append_args a{};
-    a.struct_size = sizeof a;
-    a.layer = layer;
-    a.k = tensor(zeros.data(), {static_cast<int64_t>(n), g.n_kv_heads, g.key_dim});
-    a.v = tensor(zeros.data(), {static_cast<int64_t>(n), g.n_kv_heads, g.value_dim});
-    OSCAR_OK_(oscar_append(cache, step, &a, nullptr));
-  }
-  OSCAR_OK_(oscar_step_end(cache, step));
-}
-
 void feed_to(oscar_cache* cache, const Geometry& g, oscar_seq seq, uint64_t target, uint64_t chunk) {
   uint64_t n = 0;
   OSCAR_OK_(oscar_seq_length(cache, seq, &n));

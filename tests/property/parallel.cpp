@@ -135,13 +135,11 @@ void check_context(const char* profile, double tolerance) {
 
   double worst = 0, worst_of_whole = 0;
   for (uint64_t token = next; token < next + 40; ++token) {
-    LayerInput in = make_input(g, {token}, 0);
+    const LayerInput in = make_input(g, {token}, 0);
     std::vector<float> outs, lses;
     for (size_t r = 0; r < 3; ++r) {
       // The last rank gets the new token.
-      const oscar_step step = begin(*ranks[r], {{seqs[r], 1, r == 2 ? 0 : OSCAR_QUERY_ONLY}});
-      const LayerOutput part = run_layer(*ranks[r], step, g, 0, in);
-      OSCAR_OK_(oscar_step_end(*ranks[r], step));
+      const LayerOutput part = run_entries(*ranks[r], g, {{seqs[r], 1, r == 2 ? 0 : OSCAR_QUERY_ONLY}}, {token});
       outs.insert(outs.end(), part.out.begin(), part.out.end());
       lses.insert(lses.end(), part.lse.begin(), part.lse.end());
     }

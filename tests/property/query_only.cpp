@@ -5,21 +5,6 @@ using namespace test;
 
 namespace {
 
-// One layer of a step whose entries are given; rows by entry.
-LayerOutput run_layer_of(const Cache& cache, const Geometry& g, const std::vector<oscar_step_entry>& entries,
-                         const std::vector<uint64_t>& tokens) {
-  const oscar_step step = begin(cache, entries);
-  LayerOutput all;
-  for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
-    LayerInput in = make_input(g, tokens, layer);
-    const LayerOutput one = run_layer(cache, step, g, layer, in);
-    all.out.insert(all.out.end(), one.out.begin(), one.out.end());
-    all.lse.insert(all.lse.end(), one.lse.begin(), one.lse.end());
-  }
-  OSCAR_OK_(oscar_step_end(cache, step));
-  return all;
-}
-
 LayerOutput merged(const Geometry& g, const LayerOutput& x, const LayerOutput& y) {
   const auto n = static_cast<int64_t>(x.lse.size());
   std::vector<float> outs = x.out, lses = x.lse;
@@ -62,7 +47,7 @@ void check_halves(const Geometry& g, uint32_t n_new) {
   for (uint64_t token = 500; token < 500 + 5 * uint64_t{n_new}; token += n_new) {
     const std::vector<uint64_t> tokens = range(token, n_new);
     const LayerOutput want = run_step(whole, g, w, tokens);
-    const LayerOutput old = run_layer_of(first, g, {{a, n_new, OSCAR_QUERY_ONLY}}, tokens);
+    const LayerOutput old = run_entries(first, g, {{a, n_new, OSCAR_QUERY_ONLY}}, tokens);
     const LayerOutput got = merged(g, old, run_step(second, g, b, tokens));
     CHECK(worst_row(got.out, want.out, g.value_dim) < 1e-5);
     for (size_t i = 0; i < got.lse.size(); ++i) CHECK(std::abs(got.lse[i] - want.lse[i]) < 1e-5f);
@@ -92,8 +77,8 @@ TEST_CASE("rows that are queries only leave no trace, beside sequences that grow
     const std::vector<uint64_t> tokens = range(1000 * round, n), queries = range(500000 + 10 * round, n_queries);
     std::vector<uint64_t> both = queries;
     for (uint64_t t : range(900000 + round, 1)) both.push_back(t);
-    run_layer_of(asked, g, {{a, n_queries, OSCAR_QUERY_ONLY}, {other, 1, 0}}, both);
-    run_layer_of(plain, g, {{beside, 1, 0}}, {900000 + round});
+    run_entries(asked, g, {{a, n_queries, OSCAR_QUERY_ONLY}, {other, 1, 0}}, both);
+    run_entries(plain, g, {{beside, 1, 0}}, {900000 + round});
     run_step(asked, g, a, tokens);  // what has aged is packed by now, in both
     run_step(plain, g, b, tokens);
     REQUIRE(asked.length(a) == plain.length(b));

@@ -5,22 +5,6 @@ using namespace test;
 
 namespace {
 
-// Appends tokens whose contents do not matter.
-void feed(oscar_cache* cache, const Geometry& g, oscar_seq seq, uint64_t n) {
-  static std::vector<float> numbers;
-  numbers.resize(n * g.n_kv_heads * std::max(g.key_dim, g.value_dim), 0.25f);
-  const oscar_step step = begin(cache, {{seq, static_cast<uint32_t>(n), 0}});
-  for (uint32_t layer = 0; layer < g.n_layers; ++layer) {
-    oscar_append_args a{};
-    a.struct_size = sizeof a;
-    a.layer = layer;
-    a.k = tensor(numbers.data(), {static_cast<int64_t>(n), g.n_kv_heads, g.key_dim});
-    a.v = tensor(numbers.data(), {static_cast<int64_t>(n), g.n_kv_heads, g.value_dim});
-    OSCAR_OK_(oscar_append(cache, step, &a, nullptr));
-  }
-  OSCAR_OK_(oscar_step_end(cache, step));
-}
-
 uint64_t align(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Bytes of units over all layers and heads, by docs/export.md's formula; written down here from docs/format.md.

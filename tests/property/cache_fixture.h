@@ -195,8 +195,8 @@ inline LayerOutput run_step(oscar_cache* cache, const Geometry& g, oscar_seq seq
   return run_entries(cache, g, {{seq, static_cast<uint32_t>(tokens.size()), n_draft}}, tokens, mask);
 }
 
-// Appends tokens whose contents do not matter; attention is not asked for.
-inline void feed(oscar_cache* cache, const Geometry& g, oscar_seq seq, uint64_t n) {
+// Appends n tokens, all the same: for tests that count bytes. Attention is not asked for.
+inline void feed_same(oscar_cache* cache, const Geometry& g, oscar_seq seq, uint64_t n) {
   static std::vector<float> numbers;
   numbers.resize(n * g.n_kv_heads * (g.key_dim > g.value_dim ? g.key_dim : g.value_dim), 0.25f);
   const oscar_step step = begin(cache, {{seq, static_cast<uint32_t>(n), 0}});

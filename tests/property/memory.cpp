@@ -17,7 +17,7 @@ oscar_cache_report check(const oscar_cache_config& config, uint64_t context) {
 void feed_to(oscar_cache* cache, const Geometry& g, oscar_seq seq, uint64_t target, uint64_t chunk) {
   uint64_t n = 0;
   OSCAR_OK_(oscar_seq_length(cache, seq, &n));
-  for (; n < target; n += std::min(chunk, target - n)) feed(cache, g, seq, std::min(chunk, target - n));
+  for (; n < target; n += std::min(chunk, target - n)) feed_same(cache, g, seq, std::min(chunk, target - n));
 }
 
 }  // namespace

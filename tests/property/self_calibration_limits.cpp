@@ -151,7 +151,7 @@ TEST_CASE("a collecting cache that is full says so, loses nothing, and goes on a
   OSCAR_OK_(oscar_cache_capacity(cache, &capacity));
   const oscar_seq seq = cache.open();
   REQUIRE(capacity > 400);
-  for (; n < capacity; ++n) feed(cache, g, seq, {n});
+  for (; n < capacity; ++n) feed(cache, g, seq, range(n, 1));
   const oscar_step_entry entry{seq, 1, 0};
   const oscar_step_args a{sizeof a, 1, &entry, 0, 0};
   oscar_step step = 0;

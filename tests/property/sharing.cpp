@@ -41,7 +41,7 @@ TEST_CASE("1,000 forks of a 32K prompt cost their exact rows and scores; each th
 
   Cache cache(config);
   const oscar_seq parent = cache.open();
-  for (uint64_t n = 0; n < kPrompt; n += 2048) feed(cache, g, parent, 2048);
+  for (uint64_t n = 0; n < kPrompt; n += 2048) feed_same(cache, g, parent, 2048);
   const oscar_cache_stats alone = cache.stats();
   // A long step packs what has aged by its end: whole blocks from the sinks up to n_recent before it.
   const uint64_t n_blocks = (kPrompt - 4 - 32) / 128, packed_end = 4 + 128 * n_blocks;
@@ -66,7 +66,7 @@ TEST_CASE("1,000 forks of a 32K prompt cost their exact rows and scores; each th
 
   // Each goes its own way: what it packs from then on is its own, at most the recent window and a block of the prompt.
   constexpr uint64_t kOwn = 200;
-  for (oscar_seq child : children) feed(cache, g, child, kOwn);
+  for (oscar_seq child : children) feed_same(cache, g, child, kOwn);
   const uint64_t all_blocks = (kPrompt + kOwn - 4 - 32) / 128, own_blocks = all_blocks - n_blocks;
   const uint64_t own_pages = n_pages(4, 4 + 128 * all_blocks, kPrompt + kOwn);
   const oscar_cache_stats grown = cache.stats();
@@ -93,7 +93,7 @@ TEST_CASE("a fork inside a block shares that block, too; forks of forks count ev
   const Geometry g{1, 2, 1, 64, 64};
   Cache cache(config_of(g, "2bit"));
   const oscar_seq parent = cache.open();
-  feed(cache, g, parent, 500);
+  feed_same(cache, g, parent, 500);
   const uint64_t n_blocks = cache.stats().n_blocks;
   REQUIRE(n_blocks == 3);
   oscar_seq child = 0, grandchild = 0;
@@ -123,8 +123,8 @@ TEST_CASE("bytes by what they are for add up, in every mixture of layers") {
     layers[1].storage = OSCAR_STORAGE_EXACT;
     Cache cache(config);
     const oscar_seq seq = cache.open();
-    feed(cache, g, seq, 500);
-    feed(cache, g, seq, 100);
+    feed_same(cache, g, seq, 500);
+    feed_same(cache, g, seq, 100);
     oscar_seq child = 0;
     OSCAR_OK_(oscar_seq_fork(cache, seq, 600, &child));
     const oscar_cache_stats s = cache.stats();

@@ -1,12 +1,12 @@
 // Attention of a tile of rows over one block, on the integer codes.
 //
-//   logit_s = key_unit_s / 2 * unit_q * (2 <codes_s - half_s, q> + sum q) + <mean, q'>,  half_s = offset_s + 1/2
+//   logit_s = key_unit_s / 2 * unit_q * (2 <codes_s, q> - (2 offset_s) sum q) + <mean, q'>
 //   out_d   = unit_w / 2 * (2 <codes_d, w> - sum_s (2 offset_s) w_s),  w_s = p_s * value_unit_s as 16-bit integers
 //
 // with code - offset, kept integral by the factor 2. A code is 2^w base + refinement in slots that are refined; the base
-// and every part of the refinement are multiplied one by one, and their sums joined. Keys: the unit of a refined slot is scale / 2^w, its offset (4 * 2^w - 1) / 2;
-// those of the others scale and 3/2. Values share one unit_w with all slots of the block, so there a code counts in
-// 1 / 2^w for every slot: the offset of a slot without refinement is 3/2 * 2^w.
+// and every part of the refinement are multiplied one by one, and their sums joined. Keys: the unit of a refined slot is
+// scale / 2^w, its offset (4 * 2^w - 1) / 2; those of the others scale and 3/2. Values share one unit_w with all slots of
+// the block, so there a code counts in 1 / 2^w for every slot: the offset of a slot without refinement is 3/2 * 2^w.
 // Every sum of integers is exact, so the order in which a vector unit adds does not matter.
 #pragma once
 #include "attention/tile.h"
@@ -18,7 +18,7 @@ inline constexpr int32_t kQueryCode = 32639;
 inline constexpr int32_t kWeightCode = 32639;
 inline constexpr int64_t kMaxCode = 255;
 static_assert(kMaxCode * kQueryCode * kMaxHeadDim <= INT32_MAX);
-static_assert((2 * (kMaxCode + 1) / 2 + 1) * kQueryCode * kMaxHeadDim <= INT32_MAX);
+// The terms of a logit may wrap around in 32 bits, what is left of them does not: |2 code - 2 offset| <= kMaxCode.
 static_assert(2 * kMaxCode * kWeightCode * kBlockTokens <= INT32_MAX);  // weights are positive: less is taken away
 // A plane of AVX-512 keeps its place in the byte: 3 * 64 is its largest code. Sums of AVX2 have 16 bits: two codes of at
 // most 3 times 128 a column.
@@ -33,7 +33,7 @@ inline void prepare_tables(const BlockLayout& layout, LayoutTables& t) {
     t.fine_place[s] = static_cast<uint8_t>(refined ? fine_place(layout, s) : 0);
     t.key_unit[s] = 1.0f / static_cast<float>(1u << key_plane);
     t.key_factor[s] = 1 << part_width(key_plane);
-    t.key_half[s] = static_cast<int32_t>(2u << key_plane);
+    t.key_twice_offset[s] = static_cast<int32_t>((4u << key_plane) - 1);
     t.value_twice_offset[s] = static_cast<int32_t>(refined ? (4u << layout.value_plane) - 1 : 3u << layout.value_plane);
   }
 }
@@ -94,32 +94,46 @@ inline void slot_offsets(const BlockLayout& layout, const uint8_t* block, uint8_
     if (!refined[i]) offset[slot++] = static_cast<uint8_t>(i);
 }
 
-inline float mean_logit(const BlockLayout& layout, const uint8_t* block, const float* mapped, float mean_scale) {
+// Rows in fours: a sum over lanes takes long to arrive, and four of them take as long as one.
+inline constexpr uint32_t kFour = 4;
+
+// <mean, q'> of rows first .. first + 3; those beyond the last are copies of it.
+inline void mean_logits(const BlockLayout& layout, const uint8_t* block, const Tile& t, uint32_t first) {
   const int8_t* mean = reinterpret_cast<const int8_t*>(block) + layout.key_mean;
-  F32 sum{};
-  for (uint32_t d = 0; d < layout.key_pad; d += kLanes)
-    sum = multiply_add(to_float(load_bytes_32(mean + d)), load(mapped + d), sum);
-  return sum_lanes(sum) * mean_scale;
+  const float* mapped[kFour];
+  for (uint32_t i = 0; i < kFour; ++i)
+    mapped[i] = t.mapped + (first + i < t.n_rows ? first + i : t.n_rows - 1) * t.key_pad;
+  F32 sum[kFour] = {};
+  for (uint32_t d = 0; d < layout.key_pad; d += kLanes) {
+    const F32 m = to_float(load_bytes_32(mean + d)) * t.scales->header.mean_scale;
+    for (uint32_t i = 0; i < kFour; ++i) sum[i] = multiply_add(m, load(mapped[i] + d), sum[i]);
+  }
+  sum_lanes_4(sum[0], sum[1], sum[2], sum[3], t.mean_logit + first);
 }
 
-// Base-2 logits of one row, and the largest of them; slots that the row does not see get -infinity.
-inline void block_logits(const AttendWork& work, const Tile& t, uint32_t r, float mean, const uint8_t* offset,
-                         uint32_t first, uint32_t last) {
+// Base-2 logits of one row; returns the largest of each lane.
+inline F32 block_logits(const AttendWork& work, const Tile& t, uint32_t r) {
   const float scale = work.softcap > 0.0f ? work.scale : work.scale * kLog2e;
   const QueryRow& row = t.row[r];
-  const F32 unit = splat(0.5f * row.code_unit * scale), shift = splat(mean * scale);
-  const I32 code_sum = I32{} + row.code_sum;
+  const F32 unit = splat(0.5f * row.code_unit * scale), shift = splat(t.mean_logit[r] * scale);
+  const U32 code_sum = U32{} + static_cast<uint32_t>(row.code_sum);
   float* logits = t.logits + r * kBlockTokens;
   F32 top = splat(kMinusInfinity);
   for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
-    const I32 twice = (load(t.dots + r * kBlockTokens + s) - load(t.tables->key_half + s) * code_sum) * 2 + code_sum;
-    F32 x = multiply_add(to_float(twice) * load(t.scales->key + s), unit, shift);
+    const U32 twice = reinterpret_cast<U32>(load(t.dots + r * kBlockTokens + s)) * 2 -
+                      reinterpret_cast<U32>(load(t.tables->key_twice_offset + s)) * code_sum;
+    F32 x = multiply_add(to_float(reinterpret_cast<I32>(twice)) * load(t.scales->key + s), unit, shift);
     if (work.softcap > 0.0f) x = softcap_lanes(x, work.softcap) * kLog2e;
     store(logits + s, x);
     top = larger(x, top);
   }
-  t.block_largest[r] = offset ? kMinusInfinity : largest_lane(top);
-  if (!offset) return;
+  return top;
+}
+
+// Slots outside of [first, last) get -infinity.
+inline void hide_slots(const Tile& t, uint32_t r, const uint8_t* offset, uint32_t first, uint32_t last) {
+  float* logits = t.logits + r * kBlockTokens;
+  t.block_largest[r] = kMinusInfinity;
   for (uint32_t s = 0; s < kBlockTokens; ++s) {
     if (offset[s] < first || offset[s] >= last) logits[s] = kMinusInfinity;
     if (logits[s] > t.block_largest[r]) t.block_largest[r] = logits[s];
@@ -136,49 +150,75 @@ inline void join_key_part(const BlockLayout& layout, const Tile& t, uint32_t r) 
   }
 }
 
-// Partial softmax of one row over the block: updates that of the split, and turns logits into p * scale.
-inline void block_softmax(const BlockLayout& layout, const Tile& t, uint32_t r) {
-  float* logits = t.logits + r * kBlockTokens;
-  const float block_largest = t.block_largest[r], reference = softmax_reference(block_largest);
-  F32 sum{}, top{};
-  for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
-    const F32 p = exp2_lanes(load(logits + s) - reference);
-    const F32 w = p * load(t.scales->value + s);
-    sum += p;
-    top = larger(w, top);
-    store(logits + s, w);
+// Turns logits of rows first .. first + 3 into p * scale; p sums to block_sum, the largest weight is block_top. A row that
+// does not see the block has neither.
+inline void block_softmax(const Tile& t, uint32_t first, const bool* sees) {
+  F32 sum[kFour] = {}, top[kFour] = {};
+  for (uint32_t i = 0; i < kFour && first + i < t.n_rows; ++i) {
+    const uint32_t r = first + i;
+    if (!sees[r]) continue;
+    float* logits = t.logits + r * kBlockTokens;
+    const float reference = softmax_reference(t.block_largest[r]);
+    for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
+      const F32 p = exp2_lanes(load(logits + s) - reference);
+      const F32 w = p * load(t.scales->value + s);
+      sum[i] += p;
+      top[i] = larger(w, top[i]);
+      store(logits + s, w);
+    }
   }
-  const float old_largest = t.split.largest[r], largest = old_largest > block_largest ? old_largest : block_largest;
-  const float base = softmax_reference(largest);
-  const float old_part = exp2_scalar(old_largest - base), new_part = exp2_scalar(block_largest - base);
-  t.split.largest[r] = largest;
-  t.split.sum[r] = t.split.sum[r] * old_part + sum_lanes(sum) * new_part;
-  t.rescale[r] = old_part;
-  const float largest_weight = largest_lane(top);  // >= 2^-15: the scale of a slot with p = 1; 0 for NaN
-  t.weight_inverse[r] = largest_weight > 0.0f ? static_cast<float>(kWeightCode) / largest_weight : 0.0f;
-  const float unit = 0.5f / static_cast<float>(kWeightCode << layout.value_plane);
-  t.weight_unit[r] = unit * new_part * largest_weight * t.scales->header.value_base;
+  sum_lanes_4(sum[0], sum[1], sum[2], sum[3], t.block_sum + first);
+  largest_lanes_4(top[0], top[1], top[2], top[3], t.block_top + first);
 }
 
-// Weights of one row as operands: of the base planes, and of the refinement planes.
-inline void encode_weights(const BlockLayout& layout, const Tile& t, uint32_t r) {
-  const float* weights = t.logits + r * kBlockTokens;
-  const F32 inverse = splat(t.weight_inverse[r]);
-  alignas(64) int16_t by_slot[kBlockTokens], stored[kBlockTokens];
-  I32 offset_sum{};
-  for (uint32_t s = 0; s < kBlockTokens; s += kLanes) {
-    I32 w = round_to_int(load(weights + s) * inverse) << 16 >> 16;  // 16 bits, also where NaN made nonsense
-    offset_sum += w * load(t.tables->value_twice_offset + s);
-    store_narrow(by_slot + s, w);
+// Joins the partial softmax of the block with that of the split, a row to a lane, and fixes the units of the weights.
+inline void join_softmax(const BlockLayout& layout, const Tile& t) {
+  const F32 unit = splat(0.5f / static_cast<float>(kWeightCode << layout.value_plane) * t.scales->header.value_base);
+  for (uint32_t r = 0; r < t.n_rows; r += kLanes) {
+    const F32 before = load(t.split.largest + r), here = load(t.block_largest + r), largest = larger(before, here);
+    const F32 base = largest == kMinusInfinity ? F32{} : largest;  // softmax_reference
+    const F32 old_part = exp2_lanes(before - base), new_part = exp2_lanes(here - base);
+    store(t.split.largest + r, largest);
+    store(t.split.sum + r, load(t.split.sum + r) * old_part + load(t.block_sum + r) * new_part);
+    store(t.rescale + r, old_part);
+    const F32 top = load(t.block_top + r);  // >= 2^-15: the scale of a slot with p = 1; 0 for NaN
+    store(t.weight_inverse + r, top > 0.0f ? static_cast<float>(kWeightCode) / top : F32{});
+    store(t.weight_unit + r, unit * new_part * top);
   }
-  t.weight_sum[r] = sum_lanes(offset_sum);
-  for (uint32_t g = 0; g < kBlockTokens; g += 32) transpose_pairs(by_slot + g, stored + g);  // value_place
-  split_numbers(stored, kBlockTokens, t.weights + r * 2 * kBlockTokens);
-  if (layout.h == 0 || layout.value_plane == 0) return;
+}
+
+// Weights of one row as operands of the refinement planes.
+inline void encode_fine_weights(const BlockLayout& layout, const Tile& t, uint32_t r, const int32_t* by_slot) {
   const uint32_t n = fine_columns(layout) * 8;
+  alignas(64) int16_t stored[kBlockTokens];
   for (uint32_t i = 0; i < n; ++i) stored[i] = 0;
-  for (uint32_t s = 0; s < layout.h; ++s) stored[t.tables->fine_place[s]] = by_slot[s];
+  for (uint32_t s = 0; s < layout.h; ++s) stored[t.tables->fine_place[s]] = static_cast<int16_t>(by_slot[s]);
   split_numbers(stored, n, t.fine_weights + r * 2 * n);
+}
+
+// Weights of rows first .. first + 3 as operands: of the base planes, and of the refinement planes.
+inline void encode_weights(const BlockLayout& layout, const Tile& t, uint32_t first, const bool* sees) {
+  const bool refined = layout.h > 0 && layout.value_plane > 0;
+  I32 sum[kFour] = {};
+  for (uint32_t i = 0; i < kFour && first + i < t.n_rows; ++i) {
+    const uint32_t r = first + i;
+    if (!sees[r]) continue;
+    const float* weights = t.logits + r * kBlockTokens;
+    const F32 inverse = splat(t.weight_inverse[r]);
+    alignas(64) int32_t by_slot[kBlockTokens];
+    for (uint32_t g = 0; g < kBlockTokens; g += 32) {
+      I32 w[32 / kLanes];
+      for (uint32_t j = 0; j < 32 / kLanes; ++j) {
+        const uint32_t s = g + j * kLanes;
+        w[j] = round_to_int(load(weights + s) * inverse) << 16 >> 16;  // 16 bits, also where NaN made nonsense
+        sum[i] += w[j] * load(t.tables->value_twice_offset + s);
+        if (refined) store(by_slot + s, w[j]);
+      }
+      split_group(w, kBlockTokens, t.weights + r * 2 * kBlockTokens + g);
+    }
+    if (refined) encode_fine_weights(layout, t, r, by_slot);
+  }
+  sum_lanes_4(sum[0], sum[1], sum[2], sum[3], t.weight_sum + first);
 }
 
 // Dots of a part of the refinement of 32 dims with the weights: t.fine_dots [n_rows][32].
@@ -271,17 +311,18 @@ inline void attend_block(const AttendWork& work, const Tile& t, const BlockSpan&
     for (uint32_t r = 0; r < t.n_rows; ++r)
       if (sees[r]) join_key_part(layout, t, r);
   }
-  for (uint32_t r = 0; r < t.n_rows; ++r) {
-    if (!sees[r]) continue;
-    const float mean = mean_logit(layout, span.bytes, t.mapped + r * t.key_pad, t.scales->header.mean_scale);
-    const bool cut = first[r] > 0 || span.last < kBlockTokens;
-    block_logits(work, t, r, mean, cut ? offset : nullptr, first[r], span.last);
+  for (uint32_t r = 0; r < t.n_rows; r += kFour) {
+    mean_logits(layout, span.bytes, t, r);
+    F32 top[kFour] = {};
+    for (uint32_t i = 0; i < kFour; ++i)
+      top[i] = r + i < t.n_rows && sees[r + i] ? block_logits(work, t, r + i) : splat(kMinusInfinity);
+    largest_lanes_4(top[0], top[1], top[2], top[3], t.block_largest + r);
   }
-  // Row after row in each of these loops, not all of them for each row: a row's sums take long to arrive.
-  for (uint32_t r = 0; r < t.n_rows; ++r)
-    if (sees[r]) block_softmax(layout, t, r);
-  for (uint32_t r = 0; r < t.n_rows; ++r)
-    if (sees[r]) encode_weights(layout, t, r);
+  for (uint32_t r = 0; edge && r < t.n_rows; ++r)
+    if (sees[r] && (first[r] > 0 || span.last < kBlockTokens)) hide_slots(t, r, offset, first[r], span.last);
+  for (uint32_t r = 0; r < t.n_rows; r += kFour) block_softmax(t, r, sees);
+  join_softmax(layout, t);
+  for (uint32_t r = 0; r < t.n_rows; r += kFour) encode_weights(layout, t, r, sees);
   block_values(layout, t, span.bytes, sees, next);
 }
 

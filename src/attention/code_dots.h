@@ -10,11 +10,15 @@ namespace oscar::OSCAR_ISA {
 // AVX-512 has registers for two operands times four planes, the others for two times two.
 inline constexpr uint32_t kDotPlanes = kQwords == 8 ? 4 : 2;
 
-// out[0 .. kQwords) and out_next[0 .. kQwords): sums of the pairs of lanes that belong to one row.
-inline void store_pair_sums(I32 a, I32 b, int32_t* out, int32_t* out_next) {
+// out[0 .. kQwords) and out[kRows ..): sums of the pairs of lanes that belong to one row, of two planes.
+inline void store_pair_sums(I32 a, I32 b, int32_t* out) {
   const I32 sums = add_pairs(a, b);
-  __builtin_memcpy(out, &sums, kVectorBytes / 2);
-  __builtin_memcpy(out_next, reinterpret_cast<const uint8_t*>(&sums) + kVectorBytes / 2, kVectorBytes / 2);
+  if constexpr (kQwords == kRows) {
+    store(out, sums);
+  } else {
+    store_half<0>(out, sums);
+    store_half<1>(out + kRows, sums);
+  }
 }
 
 // kOperands operands, part_bytes to a part; planes kFirst .. kFirst + kDotPlanes of codes of kWidth bits.
@@ -40,7 +44,7 @@ inline void dot_some(const U64* columns, uint32_t n, const uint8_t* operands, ui
       for (uint32_t p = 0; p < kDotPlanes; p += 2) {
         int32_t* to = out + r * out_stride + (kFirst + p) % 4 * kRows + run * kQwords;
         store_pair_sums(join_parts<kWidth>(low[r][p], high[r][p], kFirst + p),
-                        join_parts<kWidth>(low[r][p + 1], high[r][p + 1], kFirst + p + 1), to, to + kRows);
+                        join_parts<kWidth>(low[r][p + 1], high[r][p + 1], kFirst + p + 1), to);
       }
   }
 }
@@ -89,8 +93,7 @@ inline void dot_key_tile(const BlockLayout& layout, const uint8_t* refine, uint3
     }
     for (uint32_t r = 0; r < kOperands; ++r) {
       const I32 sums = join_parts<2>(low[r], high[r], 0);
-      int32_t unused[kQwords];
-      store_pair_sums(sums, sums, out + r * out_stride + run * kQwords, unused);
+      store_half<0>(out + r * out_stride + run * kQwords, add_pairs(sums, sums));
     }
   }
 }

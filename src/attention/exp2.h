@@ -11,8 +11,7 @@ inline F32 exp2_lanes(F32 x) {
   constexpr float kMagic = 12582912.0f;
   const F32 shifted = x + kMagic;
   const F32 f = x - (shifted - kMagic);
-  typedef uint32_t U32 __attribute__((vector_size(kVectorBytes)));  // far below the range it wraps around
-  const U32 n = reinterpret_cast<U32>(shifted) - 0x4b400000u;
+  const U32 n = reinterpret_cast<U32>(shifted) - 0x4b400000u;  // far below the range it wraps around
   F32 y = splat(1.526162723784697e-4f);
   y = multiply_add(y, f, splat(1.3398938129419655e-3f));
   y = multiply_add(y, f, splat(9.618710668598906e-3f));

@@ -23,6 +23,7 @@ inline constexpr uint32_t kLanes = kVectorBytes / 4;  // 32-bit lanes
 
 typedef float F32 __attribute__((vector_size(kVectorBytes)));
 typedef int32_t I32 __attribute__((vector_size(kVectorBytes)));
+typedef uint32_t U32 __attribute__((vector_size(kVectorBytes)));
 typedef int16_t I16 __attribute__((vector_size(kVectorBytes)));  // twice kLanes
 typedef uint64_t U64 __attribute__((vector_size(kVectorBytes)));
 inline constexpr uint32_t kQwords = kVectorBytes / 8;
@@ -45,6 +46,21 @@ inline U64 load_qwords(const uint8_t* p) {
 }
 inline void store(float* p, F32 v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void store(int32_t* p, I32 v) { __builtin_memcpy(p, &v, sizeof v); }
+
+// Half of a vector: GCC copies it over memory where it is cut with memcpy.
+typedef int32_t HalfI32 __attribute__((vector_size(kVectorBytes / 2)));
+template <uint32_t kHalf>
+inline void store_half(int32_t* p, I32 v) {
+  constexpr int k = kHalf * kLanes / 2;
+#if defined(OSCAR_LANES_512)
+  const HalfI32 half = __builtin_shufflevector(v, v, k, k + 1, k + 2, k + 3, k + 4, k + 5, k + 6, k + 7);
+#elif defined(OSCAR_LANES_256)
+  const HalfI32 half = __builtin_shufflevector(v, v, k, k + 1, k + 2, k + 3);
+#else
+  const HalfI32 half = {v[k], v[k + 1]};
+#endif
+  __builtin_memcpy(p, &half, sizeof half);
+}
 
 // The low 16 bits of each lane.
 inline void store_narrow(int16_t* p, I32 v) {
@@ -201,14 +217,9 @@ inline I32 add_pairs(I32 a, I32 b) {
 
 #endif
 
+#if !defined(OSCAR_LANES_512) && !defined(OSCAR_LANES_256)
 // 16 pairs of 16-bit numbers as a matrix of 4 x 4 pairs, transposed.
 inline void transpose_pairs(const int16_t* from, int16_t* to) {
-#if defined(OSCAR_LANES_512)
-  I32 v;
-  __builtin_memcpy(&v, from, sizeof v);
-  v = __builtin_shufflevector(v, v, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  __builtin_memcpy(to, &v, sizeof v);
-#else
   typedef int32_t Row __attribute__((vector_size(16)));
   Row v[4];
   __builtin_memcpy(v, from, sizeof v);
@@ -221,35 +232,86 @@ inline void transpose_pairs(const int16_t* from, int16_t* to) {
   v[2] = __builtin_shufflevector(ac1, bd1, 0, 4, 1, 5);
   v[3] = __builtin_shufflevector(ac1, bd1, 2, 6, 3, 7);
   __builtin_memcpy(to, v, sizeof v);
-#endif
 }
+#endif
 
-inline void split_numbers(const int16_t* __restrict__ numbers, uint32_t n, uint8_t* __restrict__ parts) {
+// kN of n numbers as the two operands of dot_part. Loops of fixed length become vectors.
+template <uint32_t kN>
+inline void split_some(const int16_t* __restrict__ numbers, uint32_t n, uint8_t* __restrict__ parts) {
 #if defined(OSCAR_LANES_512) || defined(OSCAR_LANES_256)
-  for (uint32_t i = 0; i < n; ++i) {
+  for (uint32_t i = 0; i < kN; ++i) {
     parts[i] = static_cast<uint8_t>(numbers[i]);
     parts[n + i] = static_cast<uint8_t>((numbers[i] + 128) >> 8);
   }
 #else
-  for (uint32_t i = 0; i < n; i += 2) {
+  for (uint32_t i = 0; i < kN; i += 2) {
     __builtin_memcpy(parts + i, numbers + i, 2);
     __builtin_memcpy(parts + n + i, numbers + i + 1, 2);
   }
 #endif
 }
 
-// out[0..3] = the sums over the lanes of a, b, c, d: a 4 x 4 transposition within each 128 bits, then the 128-bit parts
-// folded. Each sum has the same order of additions.
-template <typename V, typename T>
-inline void sum_lanes_4(V a, V b, V c, V d, T* out) {
+// All n of them, a multiple of 8.
+inline void split_numbers(const int16_t* numbers, uint32_t n, uint8_t* parts) {
+  uint32_t i = 0;
+  for (; i + 32 <= n; i += 32) split_some<32>(numbers + i, n, parts + i);
+  for (; i < n; i += 8) split_some<8>(numbers + i, n, parts + i);
+}
+
+// w: the 32 numbers of a group of slots, as operands in stored order (columns.h: value_place): parts[0 .. 32) and
+// parts[n .. n + 32).
+inline void split_group(const I32* w, uint32_t n, uint8_t* parts) {
+#if defined(OSCAR_LANES_512)
+  const I16 stored = __builtin_shufflevector(reinterpret_cast<I16>(w[0]), reinterpret_cast<I16>(w[1]),    //
+                                             0, 2, 16, 18, 32, 34, 48, 50, 4, 6, 20, 22, 36, 38, 52, 54,  //
+                                             8, 10, 24, 26, 40, 42, 56, 58, 12, 14, 28, 30, 44, 46, 60, 62);
+  typedef int8_t Bytes __attribute__((vector_size(32)));
+  const Bytes low = __builtin_convertvector(stored, Bytes), high = __builtin_convertvector((stored + 128) >> 8, Bytes);
+  __builtin_memcpy(parts, &low, sizeof low);
+  __builtin_memcpy(parts + n, &high, sizeof high);
+#elif defined(OSCAR_LANES_256)
+  const auto words = [&](uint32_t i) {
+    return _mm256_castsi256_ps(
+        _mm256_packs_epi32(reinterpret_cast<__m256i>(w[i]), reinterpret_cast<__m256i>(w[i + 1])));
+  };
+  const __m256 front = words(0), back = words(2);  // pairs of slots: 0 and 2 of each register, then 1 and 3
+  const __m256i even = _mm256_castps_si256(_mm256_shuffle_ps(front, back, 0x88)),
+                odd = _mm256_castps_si256(_mm256_shuffle_ps(front, back, 0xdd));
+  const __m256i byte = _mm256_set1_epi16(255), half = _mm256_set1_epi16(128);
+  const __m256i low = _mm256_packus_epi16(_mm256_and_si256(even, byte), _mm256_and_si256(odd, byte));
+  const __m256i high = _mm256_packs_epi16(_mm256_srai_epi16(_mm256_add_epi16(even, half), 8),
+                                          _mm256_srai_epi16(_mm256_add_epi16(odd, half), 8));
+  __builtin_memcpy(parts, &low, sizeof low);
+  __builtin_memcpy(parts + n, &high, sizeof high);
+#else
+  alignas(64) int16_t by_slot[32], stored[32];
+  for (uint32_t i = 0; i < 32 / kLanes; ++i) store_narrow(by_slot + i * kLanes, w[i]);
+  transpose_pairs(by_slot, stored);
+  split_some<32>(stored, n, parts);
+#endif
+}
+
+// out[0..3] = all lanes of a, b, c, d joined: a 4 x 4 transposition within each 128 bits, then the 128-bit parts folded.
+// Each has the same order of operations.
+template <typename V, typename T, typename Join>
+inline void fold_lanes_4(V a, V b, V c, V d, T* out, Join join) {
   typedef T Quad __attribute__((vector_size(16)));
-  const V ab = OSCAR_LOW(a, b) + OSCAR_HIGH(a, b), cd = OSCAR_LOW(c, d) + OSCAR_HIGH(c, d);
-  const V abcd = OSCAR_LOW_PAIRS(ab, cd) + OSCAR_HIGH_PAIRS(ab, cd);
+  const V ab = join(OSCAR_LOW(a, b), OSCAR_HIGH(a, b)), cd = join(OSCAR_LOW(c, d), OSCAR_HIGH(c, d));
+  const V abcd = join(OSCAR_LOW_PAIRS(ab, cd), OSCAR_HIGH_PAIRS(ab, cd));
   Quad part[kLanes / 4];
   __builtin_memcpy(part, &abcd, sizeof part);
   for (uint32_t width = kLanes / 8; width > 0; width /= 2)
-    for (uint32_t i = 0; i < width; ++i) part[i] += part[i + width];
+    for (uint32_t i = 0; i < width; ++i) part[i] = join(part[i], part[i + width]);
   __builtin_memcpy(out, &part[0], sizeof(Quad));
+}
+template <typename V, typename T>
+inline void sum_lanes_4(V a, V b, V c, V d, T* out) {
+  fold_lanes_4(
+      a, b, c, d, out, [](auto x, auto y) __attribute__((always_inline)) { return x + y; });
+}
+inline void largest_lanes_4(F32 a, F32 b, F32 c, F32 d, float* out) {
+  fold_lanes_4(
+      a, b, c, d, out, [](auto x, auto y) __attribute__((always_inline)) { return x > y ? x : y; });
 }
 
 // The sum and the largest of all lanes: 128-bit parts folded by halves, then the last four lanes pairwise.

@@ -35,7 +35,7 @@ struct LayoutTables {
   uint8_t fine_place[kBlockTokens];          // of the slots < h
   float key_unit[kBlockTokens];              // 2^-w of the slot
   int32_t key_factor[kBlockTokens];          // 2^(bits of a part)
-  int32_t key_half[kBlockTokens];            // 2 * 2^w
+  int32_t key_twice_offset[kBlockTokens];    // 4 * 2^w - 1
   int32_t value_twice_offset[kBlockTokens];  // see attend_block.h
 };
 
@@ -57,7 +57,10 @@ struct Tile {
   int32_t* fine_dots;      // [kTileRows][128] of the refinement planes
   uint8_t* weights;        // [kTileRows][2 * 128] 16-bit integers in stored order
   uint8_t* fine_weights;   // [kTileRows][2 * 128] those of the slots < h, in the order of the refinement planes
+  float* mean_logit;       // [kTileRows] <mean, q'> of the block
   float* block_largest;    // [kTileRows] largest logit of the block
+  float* block_sum;        // [kTileRows] sum of 2^(logit - block_largest)
+  float* block_top;        // [kTileRows] largest weight
   float* weight_inverse;   // [kTileRows] integers are weights times this
   float* weight_unit;      // [kTileRows]
   float* rescale;          // [kTileRows]
@@ -95,7 +98,10 @@ inline size_t carve_tile(uint8_t* memory, uint32_t key_pad, uint32_t value_pad, 
   take(t.fine_dots, kTileRows * kBlockTokens);
   take(t.weights, kTileRows * 2 * kBlockTokens);
   take(t.fine_weights, kTileRows * 2 * kBlockTokens);
+  take(t.mean_logit, kTileRows);
   take(t.block_largest, kTileRows);
+  take(t.block_sum, kTileRows);
+  take(t.block_top, kTileRows);
   take(t.weight_inverse, kTileRows);
   take(t.weight_unit, kTileRows);
   take(t.rescale, kTileRows);

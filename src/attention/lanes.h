@@ -160,15 +160,14 @@ inline U64 plane_codes(U64 bytes, uint32_t plane) {
 }
 template <uint32_t kWidth>
 inline I32 join_parts(DotSum low, DotSum high, uint32_t) {
-  const __m256i one = _mm256_set1_epi16(1);
-  return reinterpret_cast<I32>(_mm256_madd_epi16(reinterpret_cast<__m256i>(low), one)) +
-         (reinterpret_cast<I32>(_mm256_madd_epi16(reinterpret_cast<__m256i>(high), one)) << 8);
+  return reinterpret_cast<I32>(_mm256_madd_epi16(reinterpret_cast<__m256i>(low), _mm256_set1_epi16(1))) +
+         reinterpret_cast<I32>(_mm256_madd_epi16(reinterpret_cast<__m256i>(high), _mm256_set1_epi16(256)));
 }
 inline U64 even_qwords(U64 a, U64 b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
 inline U64 odd_qwords(U64 a, U64 b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
 inline I32 add_pairs(I32 a, I32 b) {
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
-         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+  const __m256i sums = _mm256_hadd_epi32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b));
+  return reinterpret_cast<I32>(_mm256_permute4x64_epi64(sums, 0xd8));  // it adds within each 128 bits
 }
 
 #define OSCAR_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)

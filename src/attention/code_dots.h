@@ -16,8 +16,8 @@ inline void store_pair_sums(I32 a, I32 b, int32_t* out) {
   if constexpr (kQwords == kRows) {
     store(out, sums);
   } else {
-    store_half<0>(out, sums);
-    store_half<1>(out + kRows, sums);
+    store_part<0, 2>(out, sums);
+    store_part<1, 2>(out + kRows, sums);
   }
 }
 
@@ -68,34 +68,38 @@ inline void dot_planes(const U64* columns, uint32_t n, const uint8_t* operands, 
                                     out_stride);
 }
 
-// A part of the refinement of the keys of a tile of eight slots. Rows are 16 bytes; their planes are units of 16 dims, so a plane has
-// its own 16 numbers of the operand, which is in the order of dims. `padded` where the tile has fewer than eight rows.
+// Keys' refinement: a row is 16 bytes, a register holds kFineRows of them, and the planes of a byte are units of 16 dims,
+// each with its own 16 numbers of the operand, which is in the order of dims.
+inline constexpr uint32_t kFineRows = kVectorBytes / 16;
+
+// Sums over the four lanes of each row: out[operand * out_stride + row]. With stride 0 for one operand.
+inline void store_row_sums(I32 a, I32 b, I32 c, I32 d, int32_t* out, uint32_t out_stride) {
+  const I32 sums = add_pairs(add_pairs(a, b), add_pairs(c, d));
+  store_part<0, 4>(out, sums);
+  store_part<1, 4>(out + out_stride, sums);
+  store_part<2, 4>(out + 2 * out_stride, sums);
+  store_part<3, 4>(out + 3 * out_stride, sums);
+}
+
+// kFineRows rows of a tile; units of the same plane group lie group_bytes apart.
 template <uint32_t kOperands>
-inline void dot_key_tile(const BlockLayout& layout, const uint8_t* refine, uint32_t tile, const uint8_t* operands,
-                         int32_t* out, uint32_t out_stride) {
+inline void dot_fine_rows(const BlockLayout& layout, const uint8_t* rows, uint32_t group_bytes, uint32_t first_unit,
+                          const uint8_t* operands, int32_t* out, uint32_t out_stride) {
   const uint32_t width = part_width(layout.key_plane), log_planes = width == 2 ? 2 : 3, units = layout.key_pad / 16;
   const uint64_t mask = ((uint64_t{1} << width) - 1) * 0x0101010101010101u;
-  for (uint32_t run = 0; run < kRuns; ++run) {
-    DotSum low[kOperands] = {}, high[kOperands] = {};
-    for (uint32_t u = 0; u < units; ++u) {
-      const uint32_t unit = tile * units + u, shift = (unit & ((1u << log_planes) - 1)) * width;
-      const uint8_t* rows = refine + (unit >> log_planes) * kRows * 16 + run * kQwords * 16;
-      U64 column[2] = {load_qwords(rows), load_qwords(rows + kVectorBytes)};
-      transpose(column);
-      for (uint32_t x = 0; x < 2; ++x) {
-        const U64 codes = column[x] >> shift & mask;
-        for (uint32_t r = 0; r < kOperands; ++r) {
-          const uint8_t* operand = operands + r * 2 * layout.key_pad + u * 16 + x * 8;
-          low[r] = dot_part<0>(low[r], codes, repeat_qword(operand));
-          high[r] = dot_part<1>(high[r], codes, repeat_qword(operand + layout.key_pad));
-        }
-      }
-    }
+  DotSum low[kOperands] = {}, high[kOperands] = {};
+  for (uint32_t u = 0; u < units; ++u) {
+    const uint32_t unit = first_unit + u, shift = (unit & ((1u << log_planes) - 1)) * width;
+    const U64 codes = load_qwords(rows + (unit >> log_planes) * group_bytes) >> shift & mask;
     for (uint32_t r = 0; r < kOperands; ++r) {
-      const I32 sums = join_parts<2>(low[r], high[r], 0);
-      store_half<0>(out + r * out_stride + run * kQwords, add_pairs(sums, sums));
+      const uint8_t* operand = operands + r * 2 * layout.key_pad + u * 16;
+      low[r] = dot_part<0>(low[r], codes, repeat_16(operand));
+      high[r] = dot_part<1>(high[r], codes, repeat_16(operand + layout.key_pad));
     }
   }
+  I32 sums[4];
+  for (uint32_t r = 0; r < 4; ++r) sums[r] = join_parts<2>(low[r % kOperands], high[r % kOperands], 0);
+  store_row_sums(sums[0], sums[1], sums[2], sums[3], out, kOperands == 4 ? out_stride : 0);
 }
 
 // out[operand * out_stride + slot] = <a part of the refinement codes of the slot, operand> for the slots < h, and numbers
@@ -104,24 +108,28 @@ inline void dot_key_refinement(const BlockLayout& layout, const uint8_t* block, 
                                uint32_t n_operands, int32_t* out, uint32_t out_stride) {
   const uint8_t* refine = block + layout.key_refine + part * layout.key_part;
   alignas(64) uint8_t padded[kRows * kMaxHeadDim];
-  if (layout.h < kRows) {  // rows of a short tile, eight to a unit again
+  uint32_t n_rows = layout.h < kRows ? layout.h : kRows;  // of a tile
+  if (n_rows % kFineRows != 0) {                          // whole registers
     const uint32_t n = ceil_div(layout.key_pad / 16, 8 / part_width(layout.key_plane));
-    for (uint32_t i = 0; i < n; ++i)
-      __builtin_memcpy(padded + i * kRows * 16, refine + i * layout.h * 16, layout.h * 16);
+    for (uint32_t i = 0; i < n; ++i) __builtin_memcpy(padded + i * kRows * 16, refine + i * n_rows * 16, n_rows * 16);
     refine = padded;
+    n_rows = kRows;
   }
-  for (uint32_t tile = 0; tile < ceil_div(layout.h, kRows); ++tile)
+  for (uint32_t slot = 0; slot < layout.h; slot += kFineRows) {
+    const uint32_t first_unit = slot / kRows * (layout.key_pad / 16);
+    const uint8_t* rows = refine + slot % kRows * 16;
     for (uint32_t r = 0; r < n_operands;) {
       const uint8_t* operand = operands + r * 2 * layout.key_pad;
-      int32_t* to = out + r * out_stride + tile * kRows;
+      int32_t* to = out + r * out_stride + slot;
       if (n_operands - r >= 4) {
-        dot_key_tile<4>(layout, refine, tile, operand, to, out_stride);
+        dot_fine_rows<4>(layout, rows, n_rows * 16, first_unit, operand, to, out_stride);
         r += 4;
       } else {
-        dot_key_tile<1>(layout, refine, tile, operand, to, out_stride);
+        dot_fine_rows<1>(layout, rows, n_rows * 16, first_unit, operand, to, out_stride);
         ++r;
       }
     }
+  }
 }
 
 }  // namespace oscar::OSCAR_ISA

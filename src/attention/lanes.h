@@ -47,19 +47,13 @@ inline U64 load_qwords(const uint8_t* p) {
 inline void store(float* p, F32 v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void store(int32_t* p, I32 v) { __builtin_memcpy(p, &v, sizeof v); }
 
-// Half of a vector: GCC copies it over memory where it is cut with memcpy.
-typedef int32_t HalfI32 __attribute__((vector_size(kVectorBytes / 2)));
-template <uint32_t kHalf>
-inline void store_half(int32_t* p, I32 v) {
-  constexpr int k = kHalf * kLanes / 2;
-#if defined(OSCAR_LANES_512)
-  const HalfI32 half = __builtin_shufflevector(v, v, k, k + 1, k + 2, k + 3, k + 4, k + 5, k + 6, k + 7);
-#elif defined(OSCAR_LANES_256)
-  const HalfI32 half = __builtin_shufflevector(v, v, k, k + 1, k + 2, k + 3);
-#else
-  const HalfI32 half = {v[k], v[k + 1]};
-#endif
-  __builtin_memcpy(p, &half, sizeof half);
+// One of kParts equal parts of a vector.
+template <uint32_t kPart, uint32_t kParts>
+inline void store_part(int32_t* p, I32 v) {
+  typedef int32_t Part __attribute__((vector_size(kVectorBytes / kParts)));
+  Part parts[kParts];
+  __builtin_memcpy(parts, &v, sizeof v);
+  __builtin_memcpy(p, &parts[kPart], sizeof(Part));
 }
 
 // The low 16 bits of each lane.
@@ -92,6 +86,17 @@ inline U64 repeat_qword(const uint8_t* p) {
   uint64_t qword;
   __builtin_memcpy(&qword, p, sizeof qword);
   return U64{} + qword;
+}
+
+// The same 16 bytes in every 128 bits.
+inline U64 repeat_16(const uint8_t* p) {
+#if defined(OSCAR_LANES_512)
+  return reinterpret_cast<U64>(_mm512_maskz_broadcast_i32x4(0xffff, *reinterpret_cast<const __m128i_u*>(p)));
+#elif defined(OSCAR_LANES_256)
+  return reinterpret_cast<U64>(_mm256_broadcastsi128_si256(*reinterpret_cast<const __m128i_u*>(p)));
+#else
+  return load_qwords(p);
+#endif
 }
 
 inline F32 to_float(I32 v) { return __builtin_convertvector(v, F32); }

@@ -72,7 +72,7 @@ Calibration finish(const SelfCalibrator& calibrator, const SelfCalibrator::OpenB
   static const BlockLayout layout = block_layout({kDim, kDim, 4, 2, 2});
   std::vector<Fallbacks> fallbacks;
   return calibrator.finish(
-      backend(), [](uint32_t) -> const BlockLayout& { return layout; }, false, open);
+      backend(), [](uint32_t) -> const BlockLayout& { return layout; }, false, open, fallbacks);
 }
 
 std::string refusal(const SelfCalibrator& calibrator) {

@@ -34,6 +34,13 @@ func TestAttentionIsTheSoftmaxOfWhatReadReturns(t *testing.T) {
 			if (stats.NPackedTokens > 0) != packs {
 				t.Fatalf("%d tokens are packed", stats.NPackedTokens)
 			}
+			layer, err := cache.LayerStats(0)
+			must(t, err)
+			if (layer.NBlocks > 0) != packs || layer.NKeyElements != layer.NBlocks*128*headDim || (layer.NValuesClipped > 0) != (packs && profile != "8bit") {
+				t.Fatalf("packed: %+v", layer)
+			}
+			_, err = cache.LayerStats(99)
+			wants(t, err, oscar.ErrInvalid)
 		})
 	}
 }

@@ -76,6 +76,19 @@ const (
 	CacheCollecting CacheState = 1 // every token is exact, and moments are gathered for oscar_cache_freeze
 )
 
+const (
+	logLevelInfo    uint32 = 1
+	logLevelWarning uint32 = 2 // all is well defined, and somebody should know
+)
+
+const (
+	logEventFreeze    uint32 = 1 // INFO: what oscar_cache_freeze has made
+	logEventDataFree  uint32 = 2 // WARNING: KV heads of a layer that freeze left data-free, and why
+	logEventNoSpace   uint32 = 3 // WARNING: a call was refused with NO_SPACE; the text is oscar_last_error's
+	logEventNonFinite uint32 = 4 // WARNING: elements of a layer that were NaN or infinite were packed as 0. CPU only
+	logEventDrift     uint32 = 5 // WARNING: of the 16 or more blocks of a layer packed last, most are worse (oscar_layer_stats); again only after they were not. CPU only
+)
+
 // The header that this package is compiled with has the same numbers, or it does not compile: the index
 // of an array of length 1 must be 0.
 var (
@@ -113,4 +126,11 @@ var (
 	_ = [1]struct{}{}[CalibrationCache-C.OSCAR_CALIBRATION_CACHE]
 	_ = [1]struct{}{}[CacheFrozen-C.OSCAR_CACHE_FROZEN]
 	_ = [1]struct{}{}[CacheCollecting-C.OSCAR_CACHE_COLLECTING]
+	_ = [1]struct{}{}[logLevelInfo-C.OSCAR_LOG_INFO]
+	_ = [1]struct{}{}[logLevelWarning-C.OSCAR_LOG_WARNING]
+	_ = [1]struct{}{}[logEventFreeze-C.OSCAR_EVENT_FREEZE]
+	_ = [1]struct{}{}[logEventDataFree-C.OSCAR_EVENT_DATA_FREE]
+	_ = [1]struct{}{}[logEventNoSpace-C.OSCAR_EVENT_NO_SPACE]
+	_ = [1]struct{}{}[logEventNonFinite-C.OSCAR_EVENT_NON_FINITE]
+	_ = [1]struct{}{}[logEventDrift-C.OSCAR_EVENT_DRIFT]
 )

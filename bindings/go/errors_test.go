@@ -198,6 +198,7 @@ func TestUseAfterCloseIsAnError(t *testing.T) {
 		"Open":     func() error { _, err := cache.Open(); return err },
 		"Step":     func() error { _, err := cache.Step(oscar.StepEntry{Sequence: sequence, NNew: 1}); return err },
 		"Stats":    func() error { _, err := cache.Stats(); return err },
+		"Layers":   func() error { _, err := cache.LayerStats(0); return err },
 		"Capacity": func() error { _, err := cache.Capacity(); return err },
 		"Length":   func() error { _, err := sequence.Length(); return err },
 		"Fork":     func() error { _, err := sequence.Fork(0); return err },

@@ -145,3 +145,46 @@ func (c *Cache) Stats() (Stats, error) {
 		NTokensForgotten: int(r.n_tokens_forgotten),
 	}, nil
 }
+
+// LayerStats is what was packed of one layer since its cache was created, by any sequence. An element is clipped where it
+// lies beyond the outermost level's cell of its token's code. A block is worse where its transform is expected to lead to a
+// larger error than a data-free one: the calibration was made from another distribution.
+type LayerStats struct {
+	NBlocks        int // packed, of each KV head by itself
+	NKeyElements   int // packed
+	NKeysClipped   int // of these
+	NKeysWorse     int // of NBlocks, by their keys; 0 for heads whose keys are data-free
+	NValueElements int // likewise of values
+	NValuesClipped int
+	NValuesWorse   int
+	NNonFinite     int // elements of both that were NaN or infinite, and were stored as 0
+}
+
+// LayerStats counts what was packed of a layer; all 0 for one that is exact or has a KVSource: it packs nothing.
+//
+// Errors: ErrInvalid (there is no such layer); ErrUnsupported (the cache is on a device, whose kernels pack there and do not
+// count); ErrState (closed).
+func (c *Cache) LayerStats(layer int) (LayerStats, error) {
+	at, err := index("layer", layer)
+	if err != nil {
+		return LayerStats{}, err
+	}
+	if err := c.share(); err != nil {
+		return LayerStats{}, err
+	}
+	defer c.mu.RUnlock()
+	var r C.oscar_layer_stats
+	if err := check(C.oscar_go_layer_stats_get(c.handle, at, &r)); err != nil {
+		return LayerStats{}, err
+	}
+	return LayerStats{
+		NBlocks:        int(r.n_blocks),
+		NKeyElements:   int(r.n_key_elements),
+		NKeysClipped:   int(r.n_keys_clipped),
+		NKeysWorse:     int(r.n_keys_worse),
+		NValueElements: int(r.n_value_elements),
+		NValuesClipped: int(r.n_values_clipped),
+		NValuesWorse:   int(r.n_values_worse),
+		NNonFinite:     int(r.n_non_finite),
+	}, nil
+}

@@ -199,6 +199,11 @@ oscar_go_result oscar_go_cache_stats_get(const oscar_cache *cache, oscar_cache_s
   return result(oscar_cache_stats_get(cache, stats));
 }
 
+oscar_go_result oscar_go_layer_stats_get(const oscar_cache *cache, uint32_t layer, oscar_layer_stats *stats) {
+  stats->struct_size = sizeof *stats;
+  return result(oscar_layer_stats_get(cache, layer, stats));
+}
+
 oscar_go_result oscar_go_cache_capacity(const oscar_cache *cache) {
   uint64_t n_tokens = 0;
   const oscar_status status = oscar_cache_capacity(cache, &n_tokens);

@@ -84,6 +84,7 @@ oscar_go_result oscar_go_calibrator_feed(oscar_calibrator *calibrator, uint32_t 
 oscar_go_result oscar_go_calibrator_finish(const oscar_calibrator *calibrator);
 
 oscar_go_result oscar_go_cache_stats_get(const oscar_cache *cache, oscar_cache_stats *stats);
+oscar_go_result oscar_go_layer_stats_get(const oscar_cache *cache, uint32_t layer, oscar_layer_stats *stats);
 oscar_go_result oscar_go_cache_capacity(const oscar_cache *cache);
 
 oscar_go_result oscar_go_seq_open(oscar_cache *cache);

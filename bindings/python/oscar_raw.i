@@ -11,6 +11,7 @@
 #include "raw/handle.h"
 #include "raw/integer.h"
 #include "raw/list.h"
+#include "raw/log.h"
 #include "raw/stream.h"
 #include "raw/tensor.h"
 #include "raw/view.h"
@@ -111,6 +112,7 @@
 %struct_output(oscar_calibration_head_info, info_out)
 %struct_output(oscar_cache_report, report_out)
 %struct_output(oscar_cache_stats, stats_out)
+%struct_output(oscar_layer_stats, stats_out)
 %typemap(in, numinputs=0, noblock=1) (oscar_cache_config *config_out, uint32_t size) (oscar_cache_config filled = {}) {
   $1 = &filled;
   $2 = sizeof filled;
@@ -203,6 +205,9 @@
 %ignore oscar_seq_import;
 %ignore oscar_export_args;
 %ignore oscar_import_args;
+%ignore oscar_cache_log_set;
+%ignore oscar_log_args;
+%ignore oscar_log_record;
 %ignore oscar_step_begin;
 %ignore oscar_append;
 %ignore oscar_attend;
@@ -237,6 +242,7 @@
 %nodefaultctor oscar_calibration_head_info;
 %nodefaultctor oscar_cache_report;
 %nodefaultctor oscar_cache_stats;
+%nodefaultctor oscar_layer_stats;
 %nodefaultctor oscar_cache_config;
 %immutable oscar_backend_info::name;
 %immutable oscar_backend_info::reason;
@@ -281,6 +287,7 @@ PyObject *calibration_save(const oscar_calibration *calibration);
 %apply PyObject *raises { PyObject *seq_export, PyObject *seq_import };
 PyObject *seq_export(const oscar_cache *cache, oscar_seq seq, uint64_t n_tokens, PyObject *write);
 PyObject *seq_import(oscar_cache *cache, PyObject *read);
+oscar_status cache_log_set(oscar_cache *cache, uint32_t min_level, PyObject *write);
 oscar_status calibration_import_torch(const oscar_cache_config *config, const oscar_py::OptionalBytesArg *key,
                                       const oscar_py::OptionalBytesArg *value, uint32_t n, const uint32_t *indices,
                                       oscar_calibration **calibration_out);

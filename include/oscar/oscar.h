@@ -510,6 +510,68 @@ OSCAR_API void oscar_cache_destroy(oscar_cache *cache);
 
 OSCAR_API oscar_status oscar_cache_stats_get(const oscar_cache *cache, oscar_cache_stats *stats_out);
 
+/* What was packed of one layer since the cache was created, by any of its sequences. An element is clipped where it lies
+ * beyond the outermost level's cell of its token's code: 4.6 % of a Gaussian's at 2 bits. A block is worse where its transform is
+ * expected to lead to a larger error than a data-free one: the calibration was made from another distribution
+ * (docs/serving.md). The differences of two looks give the recent shares. */
+typedef struct oscar_layer_stats {
+  uint32_t struct_size;
+  uint32_t reserved;         /* 0 */
+  uint64_t n_blocks;         /* packed, of each KV head by itself */
+  uint64_t n_key_elements;   /* packed */
+  uint64_t n_keys_clipped;   /* of these */
+  uint64_t n_keys_worse;     /* of n_blocks, by their keys; 0 for heads whose keys are data-free */
+  uint64_t n_value_elements; /* likewise of values */
+  uint64_t n_values_clipped;
+  uint64_t n_values_worse;
+  uint64_t n_non_finite; /* elements of both that were NaN or infinite, and were stored as 0 */
+} oscar_layer_stats;
+
+/* Counts of one layer; all 0 for one that is exact or has a kv_source: it packs nothing.
+ * Errors: INVALID (there is no such layer); UNSUPPORTED (a cache on a device, whose kernels pack there and do not count). */
+OSCAR_API oscar_status oscar_layer_stats_get(const oscar_cache *cache, uint32_t layer, oscar_layer_stats *stats_out);
+
+typedef uint32_t oscar_log_level;
+enum oscar_log_level_enum {
+  OSCAR_LOG_INFO = 1,
+  OSCAR_LOG_WARNING = 2 /* all is well defined, and somebody should know */
+};
+
+typedef uint32_t oscar_log_event;
+enum oscar_log_event_enum {
+  OSCAR_EVENT_FREEZE = 1,     /* INFO: what oscar_cache_freeze has made */
+  OSCAR_EVENT_DATA_FREE = 2,  /* WARNING: KV heads of a layer that freeze left data-free, and why */
+  OSCAR_EVENT_NO_SPACE = 3,   /* WARNING: a call was refused with NO_SPACE; the text is oscar_last_error's */
+  OSCAR_EVENT_NON_FINITE = 4, /* WARNING: elements of a layer that were NaN or infinite were packed as 0. CPU only */
+  OSCAR_EVENT_DRIFT = 5       /* WARNING: of the 16 or more blocks of a layer packed last, most are worse
+                                 (oscar_layer_stats); again only after they were not. CPU only */
+};
+
+/* One thing that has happened. */
+typedef struct oscar_log_record {
+  uint32_t struct_size;
+  uint32_t level;   /* oscar_log_level */
+  uint32_t event;   /* oscar_log_event */
+  uint32_t layer;   /* OSCAR_DEFAULT: of no one layer */
+  const char *text; /* UTF-8, one line, without a line break; valid until the call returns */
+} oscar_log_record;
+
+/* Where a cache's records go. */
+typedef struct oscar_log_args {
+  uint32_t struct_size;
+  uint32_t min_level; /* oscar_log_level: records of this level and above; 0: all */
+  void *user;         /* for `write` */
+  /* Is called on the thread of the call that has something to tell, when that call has done its work, before it returns;
+   * nothing is locked. It may make calls that take a `const oscar_cache *` of this cache, and any of others. It must return:
+   * a C++ exception that leaves it is dropped. NULL: nowhere */
+  void (*write)(void *user, const oscar_log_record *record);
+} oscar_log_args;
+
+/* Tells a cache where its records go from now on; a new one has nowhere. Each cache has a place of its own, and caches on
+ * several threads may share one that locks. The library writes nowhere else.
+ * Errors: INVALID (min_level). */
+OSCAR_API oscar_status oscar_cache_log_set(oscar_cache *cache, const oscar_log_args *args);
+
 /* Ends COLLECTING. A cache with self_calibrate keeps every token exact at first and gathers, within attend and step_end,
  * the moments that a calibrator gathers: keys and values of whole blocks of 128 tokens (counted from n_sink on; the last 64
  * and more of a sequence count too), queries of tokens that are no drafts. A token's position is its index in its sequence.

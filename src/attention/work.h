@@ -74,6 +74,16 @@ struct AttendWork {
   uint64_t vote_stride;
 };
 
+// Of what is packed: elements beyond the levels of their codes, and blocks that the transform is expected to make worse than
+// none would (docs/numerics.md). A backend adds to them.
+struct SideCounts {
+  uint64_t n_elements = 0, n_clipped = 0, n_blocks = 0, n_worse = 0;
+};
+struct PackCounts {
+  SideCounts keys, values;
+  uint64_t n_non_finite = 0;  // elements
+};
+
 // 128 tokens of one KV head to pack. slot s takes row order[s] (slot_order of importance/choice.h).
 struct PackWork {
   const BlockLayout* layout;
@@ -83,7 +93,8 @@ struct PackWork {
   const uint16_t* key[kBlockTokens];  // BF16 row of the token at offset i
   const uint16_t* value[kBlockTokens];
   uint8_t order[kBlockTokens];
-  uint8_t* block;  // layout->bytes, 16-byte aligned
+  uint8_t* block;                // layout->bytes, 16-byte aligned
+  PackCounts* counts = nullptr;  // or null: nobody counts
 };
 
 }  // namespace oscar

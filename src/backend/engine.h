@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "attention/work.h"
 #include "backend/engine_plan.h"
 #include "backend/tensor.h"
 
@@ -173,6 +174,8 @@ class Engine {
   virtual void write_unit(Unit, uint64_t n, const uint8_t* from) { (void)n, (void)from; }
   // Elements that were stored as 0 because they were not finite.
   virtual uint64_t n_non_finite() const = 0;
+  // What was packed of a layer with keys of its own. The host's engine alone counts.
+  virtual PackCounts packed(uint32_t layer) const { return (void)layer, PackCounts{}; }
   // Of what it has taken beside its host memory resource, the arena aside.
   virtual uint64_t bytes() const = 0;
   // Part of the host memory resource that is the arena.

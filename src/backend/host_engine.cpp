@@ -55,13 +55,15 @@ HostEngine::Worker::Worker(const EnginePlan& plan, const EngineSizes& sizes, siz
 HostEngine::HostEngine(const EnginePlan& plan, const Calibration& calibration, const Backend& backend,
                        uint64_t arena_bytes, std::pmr::memory_resource* memory)
     : plan_(plan), sizes_(plan), calibration_(&calibration), backend_(backend),
-      arena_(memory, arena_bytes, kArenaAlignment), transforms_(memory), scratch_(memory), workers_(memory),
-      ranges_(memory), max_splits_(max_splits(plan)),
+      arena_(memory, arena_bytes, kArenaAlignment), transforms_(memory), counts_(memory), scratch_(memory),
+      workers_(memory), ranges_(memory), max_splits_(max_splits(plan)),
       partial_stride_(partial_floats(static_cast<uint32_t>(WorkerSizes(plan).max_value_pad))), partials_(memory),
       pool_(plan.n_threads, memory) {
   transforms_.resize(plan_.classes.size());
   for (size_t c = 0; c < plan_.classes.size(); ++c) transforms_[c].reserve(plan_.classes[c].heads());
   use_transforms();
+  counts_.resize(plan_.classes.size());
+  for (size_t c = 0; c < plan_.classes.size(); ++c) counts_[c].resize(plan_.classes[c].n_layers);
   scratch_.reserve(plan_.max_open_steps);
   for (uint32_t i = 0; i < plan_.max_open_steps; ++i) {
     Scratch& s = scratch_.emplace_back(memory);
@@ -88,10 +90,11 @@ void HostEngine::use_transforms() {
 uint64_t HostEngine::footprint(const EnginePlan& plan, const Backend& backend) {
   const EngineSizes sizes(plan);
   const uint64_t n_classes = plan.classes.size();
-  uint64_t heads = 0;
-  for (const LayerClass& c : plan.classes) heads += c.heads();
+  uint64_t heads = 0, layers = 0;
+  for (const LayerClass& c : plan.classes) heads += c.heads(), layers += c.n_layers;
   const uint64_t tables = n_classes * sizeof(std::pmr::vector<const HeadTransform*>) +
-                          heads * sizeof(const HeadTransform*) + max_ranges(plan, sizes) * sizeof(AttendRange) +
+                          heads * sizeof(const HeadTransform*) + n_classes * sizeof(std::pmr::vector<PackCounts>) +
+                          layers * sizeof(PackCounts) + max_ranges(plan, sizes) * sizeof(AttendRange) +
                           (plan.n_threads - 1) * sizeof(std::thread);
   const uint64_t scratch = plan.n_scratch * (sizes.scratch_elements * sizeof(uint16_t) +
                                              sizes.max_kv_heads * sizes.chunk_tokens * sizeof(float));

@@ -41,7 +41,8 @@ class HostEngine final : public Engine {
               const TensorView& out) const override;
   void read_unit(Unit unit, uint64_t n, uint8_t* to) const override;
   void write_unit(Unit unit, uint64_t n, const uint8_t* from) override;
-  uint64_t n_non_finite() const override { return n_non_finite_.load(std::memory_order_relaxed); }
+  uint64_t n_non_finite() const override;
+  PackCounts packed(uint32_t layer) const override { return counts_of(layer); }
   uint64_t bytes() const override { return sizeof(HostEngine); }
   uint64_t host_arena_bytes() const override { return arena_.size; }
 
@@ -140,7 +141,11 @@ class HostEngine final : public Engine {
     return partials_.data() + (uint64_t{range} * n_kv_heads + head) * max_splits_ * partial_stride_;
   }
 
+  const PackCounts& counts_of(uint32_t layer) const {
+    return counts_[plan_.layers[layer].layer_class][plan_.layers[layer].index_in_class];
+  }
   void use_transforms();
+  void add_counts(uint32_t layer_class, uint32_t head_index, const PackCounts& counts);
   void pack(uint32_t layer_class, uint32_t head_index, PackWork& work, uint8_t* block, uint32_t worker);
   void pack_or_note(uint32_t layer_class, uint32_t head_index, const float* votes, PackWork& work, uint8_t* block,
                     uint32_t worker);
@@ -156,13 +161,13 @@ class HostEngine final : public Engine {
   const Memory arena_;
 
   std::pmr::vector<std::pmr::vector<const HeadTransform*>> transforms_;  // by class, by head index
+  std::pmr::vector<std::pmr::vector<PackCounts>> counts_;                // by class, by index in class
   std::pmr::vector<Scratch> scratch_;                                    // by step slot
   std::pmr::vector<Worker> workers_;                                     // by thread
   std::pmr::vector<AttendRange> ranges_;
   uint64_t max_splits_ = 0, partial_stride_ = 0;
   std::pmr::vector<float> partials_;  // by range and head: [max_splits_][partial_stride_]
-  std::atomic<uint64_t> n_non_finite_{0};
-  WorkerPool pool_;  // last: its threads end first
+  WorkerPool pool_;                   // last: its threads end first
 };
 
 }  // namespace oscar

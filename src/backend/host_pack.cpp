@@ -16,10 +16,31 @@ void HostEngine::pack(uint32_t layer_class, uint32_t head_index, PackWork& work,
   work.value_dim = c.value_dim;
   work.shaped = !plan_.plain_writer && work.transform->metric_root;
   work.block = block;
+  PackCounts counts;
+  work.counts = &counts;
   backend_.pack(work, workers_[worker].scratch.data);
-  BlockHeader header;
-  std::memcpy(&header, block + c.layout.header, sizeof header);
-  n_non_finite_.fetch_add(header.n_non_finite, std::memory_order_relaxed);
+  add_counts(layer_class, head_index, counts);
+}
+
+uint64_t HostEngine::n_non_finite() const {
+  uint64_t n = 0;
+  for (const auto& of_class : counts_)
+    for (const PackCounts& counts : of_class) n += counts.n_non_finite;
+  return n;
+}
+
+void HostEngine::add_counts(uint32_t layer_class, uint32_t head_index, const PackCounts& more) {
+  const auto add = [](uint64_t& to, uint64_t n) {
+    if (n > 0) std::atomic_ref(to).fetch_add(n, std::memory_order_relaxed);
+  };
+  PackCounts& counts = counts_[layer_class][head_index / plan_.classes[layer_class].n_kv_heads];
+  for (const auto side : {&PackCounts::keys, &PackCounts::values}) {
+    add((counts.*side).n_elements, (more.*side).n_elements);
+    add((counts.*side).n_clipped, (more.*side).n_clipped);
+    add((counts.*side).n_blocks, (more.*side).n_blocks);
+    add((counts.*side).n_worse, (more.*side).n_worse);
+  }
+  add(counts.n_non_finite, more.n_non_finite);
 }
 
 // A collecting cache remembers which tokens the votes have chosen; their rows stay where they are.

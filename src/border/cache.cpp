@@ -3,6 +3,7 @@
 #include "border/config.h"
 #include "border/guard.h"
 #include "border/handles.h"
+#include "border/log.h"
 
 using namespace oscar;
 using namespace oscar::border;
@@ -60,6 +61,30 @@ oscar_status oscar_cache_stats_get(const oscar_cache* cache, oscar_cache_stats* 
   });
 }
 
+oscar_status oscar_layer_stats_get(const oscar_cache* cache, uint32_t layer, oscar_layer_stats* stats_out) {
+  return guarded("oscar_layer_stats_get", [&] {
+    require(stats_out, "stats_out");
+    write_struct(stats_out, oscar_layer_stats{}, "stats_out");
+    require(cache, "cache");
+    const size_t n_layers = cache->cache.plan().layers.size();
+    if (layer >= n_layers) throw Error(Status::kInvalid, "layer is %u, the cache has %zu", layer, n_layers);
+    const PackCounts c = cache->cache.layer_stats(layer);
+    const oscar_layer_stats stats{
+        0,  // struct_size: the caller's
+        0,
+        c.keys.n_blocks,
+        c.keys.n_elements,
+        c.keys.n_clipped,
+        c.keys.n_worse,
+        c.values.n_elements,
+        c.values.n_clipped,
+        c.values.n_worse,
+        c.n_non_finite,
+    };
+    write_struct(stats_out, stats, "stats_out");
+  });
+}
+
 oscar_status oscar_cache_freeze(oscar_cache* cache, oscar_calibration** calibration_out) {
   return guarded("oscar_cache_freeze", [&] {
     if (calibration_out) *calibration_out = nullptr;
@@ -81,7 +106,7 @@ oscar_status oscar_cache_capacity(const oscar_cache* cache, uint64_t* n_tokens_o
 }
 
 oscar_status oscar_seq_open(oscar_cache* cache, oscar_seq* seq_out) {
-  return guarded("oscar_seq_open", [&] {
+  return guarded_room("oscar_seq_open", cache, [&] {
     require(seq_out, "seq_out");
     *seq_out = 0;
     require(cache, "cache");
@@ -97,7 +122,7 @@ oscar_status oscar_seq_close(oscar_cache* cache, oscar_seq seq) {
 }
 
 oscar_status oscar_seq_fork(oscar_cache* cache, oscar_seq parent, uint64_t n_tokens, oscar_seq* child_out) {
-  return guarded("oscar_seq_fork", [&] {
+  return guarded_room("oscar_seq_fork", cache, [&] {
     require(child_out, "child_out");
     *child_out = 0;
     require(cache, "cache");

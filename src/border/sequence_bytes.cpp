@@ -2,6 +2,7 @@
 #include "border/arguments.h"
 #include "border/guard.h"
 #include "border/handles.h"
+#include "border/log.h"
 
 using namespace oscar;
 using namespace oscar::border;
@@ -64,7 +65,7 @@ oscar_status oscar_seq_export(const oscar_cache* cache, oscar_seq seq, const osc
 }
 
 oscar_status oscar_seq_import(oscar_cache* cache, const oscar_import_args* args, oscar_seq* seq_out) {
-  return guarded("oscar_seq_import", [&] {
+  return guarded_room("oscar_seq_import", cache, [&] {
     require(seq_out, "seq_out");
     *seq_out = 0;
     require(cache, "cache");

@@ -5,6 +5,7 @@
 #include "border/arguments.h"
 #include "border/guard.h"
 #include "border/handles.h"
+#include "border/log.h"
 
 using namespace oscar;
 using namespace oscar::border;
@@ -65,7 +66,7 @@ extern "C" {
 
 oscar_status oscar_step_begin(oscar_cache* cache, const oscar_step_args* args, oscar_stream stream,
                               oscar_step* step_out) {
-  return guarded("oscar_step_begin", [&] {
+  return guarded_room("oscar_step_begin", cache, [&] {
     require(step_out, "step_out");
     *step_out = 0;
     require(cache, "cache");

@@ -11,7 +11,7 @@ Cache::Cache(CachePlan plan, const Backend& backend)
     : plan_(std::move(plan)), sizes_(plan_), memory_(plan_.config.allocator), calibration_(plan_.calibration()),
       pool_(plan_.pool_units(), plan_.main_kind(), plan_.config.capacity_bytes, &memory_), backend_(backend),
       sequences_(&memory_), steps_(&memory_), units_(&memory_), counts_(&memory_), late_counts_(&memory_),
-      packs_(&memory_), sides_(&memory_) {
+      packs_(&memory_), sides_(&memory_), watches_(&memory_) {
   const CacheConfig& config = plan_.config;
   const size_t n_classes = plan_.classes.size();
   sequences_.reserve(config.max_sequences + 1);
@@ -40,6 +40,7 @@ Cache::Cache(CachePlan plan, const Backend& backend)
   late_counts_.reserve(sizes_.max_entries * n_classes);
   packs_.reserve(sizes_.max_aged_blocks);
   sides_.reserve(sizes_.max_entries * n_classes);
+  watches_.resize(plan_.layers.size());
   if (config.device == Device::kCuda)
     engine_ = cuda_engine(plan_, *calibration_, backend, config.device_id, config.device_allocator, pool_.arena_bytes(),
                           &memory_);

@@ -2,7 +2,7 @@
 // freed; the engine moves and computes the bytes. Methods throw oscar::Error and then have changed nothing.
 //   cache.cpp create, ids   sequences.cpp open .. accept   steps.cpp begin, end, abort
 //   layers.cpp append, attend   inspect.cpp stats, capacity, read, scores   freeze.cpp collecting, freeze
-//   export.cpp, import.cpp sequences as bytes
+//   export.cpp, import.cpp sequences as bytes   watch.cpp what is told of packing
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "backend/backend.h"
 #include "backend/engine.h"
 #include "cache/extent.h"
+#include "cache/log.h"
 #include "cache/memory.h"
 #include "cache/plan.h"
 #include "cache/pool.h"
@@ -37,6 +38,16 @@ struct CacheStats {
   uint64_t n_steps, n_blocks_packed, n_rollbacks, n_tokens_forgotten;
   bool collecting;
   double bits_per_element;
+};
+
+// What was told of a layer's packing already.
+struct DriftWatch {
+  SideCounts seen;
+  bool drifts = false;
+};
+struct LayerWatch {
+  DriftWatch keys, values;
+  uint64_t n_non_finite = 0;
 };
 
 class Cache {
@@ -71,6 +82,9 @@ class Cache {
   std::shared_ptr<const Calibration> freeze();
 
   CacheStats stats() const;
+  PackCounts layer_stats(uint32_t layer) const;  // UNSUPPORTED
+  const Log& log() const { return log_; }
+  void set_log(const Log::Target& target);
   uint64_t capacity() const;
   void read(uint64_t seq, uint32_t layer, uint32_t head, uint64_t first, uint64_t n, const TensorView& k,
             const TensorView& v) const;
@@ -132,6 +146,11 @@ class Cache {
   void collect_step(const Step& step);
   std::vector<FreezeJob> freeze_jobs() const;
 
+  // ---- watch.cpp
+  void watch_side(uint32_t layer, const char* side, const SideCounts& now, DriftWatch& watch);
+  void report_packing();
+  void report_freeze(const std::vector<Fallbacks>& fallbacks) const;
+
   // ---- export.cpp
   void check_moves() const;  // STATE, UNSUPPORTED
   std::vector<SequenceLayerRecord> layer_records() const;
@@ -168,6 +187,8 @@ class Cache {
   std::pmr::vector<CountJob> counts_, late_counts_;
   std::pmr::vector<PackJob> packs_;
   std::pmr::vector<SideJob> sides_;
+  std::pmr::vector<LayerWatch> watches_;
+  Log log_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<SelfCalibrator> collector_;  // while plan_.collecting
   uint64_t n_opened_ = 0;

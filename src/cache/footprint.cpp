@@ -25,7 +25,8 @@ uint64_t fixed_bytes(const CachePlan& plan, const Backend& backend, const Calibr
                             sizes.max_entries * n_classes * sizeof(StepPart) + sizes.max_step_blocks * sizeof(Unit) +
                             plan.layers.size() * sizeof(LayerProgress) + plan.n_scratch * sizeof(uint32_t);
   const uint64_t jobs = n_classes * 3 * sizeof(uint64_t) + sizes.max_aged_blocks * sizeof(PackJob) +
-                        sizes.max_entries * n_classes * (2 * sizeof(CountJob) + sizeof(SideJob));
+                        sizes.max_entries * n_classes * (2 * sizeof(CountJob) + sizeof(SideJob)) +
+                        plan.layers.size() * sizeof(LayerWatch);
   return sizeof(Cache) + n_sequences * sizeof(Sequence) + plan.max_sequences * per_sequence +
          plan.max_open_steps * (sizeof(Step) + per_step) + jobs + engine_bytes(plan, backend, calibration) +
          calibration.bytes() + (plan.collecting ? SelfCalibrator::bytes(*plan.config.self_calibration) : 0) +

@@ -110,8 +110,9 @@ std::shared_ptr<const Calibration> Cache::freeze() {
     return rows;
   };
   const auto layout_of = [this](uint32_t layer) -> const BlockLayout& { return class_of(layer).layout; };
+  std::vector<Fallbacks> fallbacks;
   auto calibration = std::make_shared<const Calibration>(
-      collector_->finish(backend_, layout_of, plan_.plain_writer, open_blocks));
+      collector_->finish(backend_, layout_of, plan_.plain_writer, open_blocks, fallbacks));
   const std::vector<FreezeJob> jobs = freeze_jobs();
 
   // From here on nothing fails.
@@ -119,10 +120,12 @@ std::shared_ptr<const Calibration> Cache::freeze() {
   n_blocks_packed_ += jobs.size();
   engine_->freeze(*calibration, jobs);
   calibration_ = calibration;
-  collector_.reset();
   for (Sequence& seq : sequences_)
     for (uint32_t i = 0; seq.open && i < plan_.classes.size(); ++i)
       release_pages(plan_.classes[i], seq.classes[i], seq.length, 0, seq.classes[i].pages.size());
+  collector_.reset();
+  report_freeze(fallbacks);
+  report_packing();
   return calibration;
 }
 

@@ -206,6 +206,7 @@ uint64_t Cache::begin(std::span<const StepRequest> requests, bool is_replay, voi
   place_chunk_votes(step);
   engine_->open(step.view());
   step.open = true;
+  if (!packs_.empty()) report_packing();
   return SlotId{slot, ++step.generation}.join(steps_.size());
 }
 
@@ -249,6 +250,7 @@ void Cache::end(uint64_t id) {
     if (e.slot != kPaddingSlot) commit_entry(step, e);
   close_step(step);
   ++n_steps_;
+  if (!step.blocks.empty()) report_packing();
 }
 
 void Cache::abort(uint64_t id) {

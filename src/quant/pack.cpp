@@ -90,6 +90,11 @@ void pack_keys(const PackWork& work, int exponent, const Scratch& s, BlockHeader
   float zz[kBlockTokens], uu[kBlockTokens], zu[kBlockTokens], search[kBlockTokens], scales[kBlockTokens];
   squared_norms(s.z, dim, zz);
   search_scales(s.z, zz, dim, levels, search);
+  if (work.counts) {
+    const float cost = work.shaped ? work.transform->key_cost_shaped : work.transform->key_cost;
+    count_clipped(s.z, dim, search, levels, work.counts->keys);
+    count_block(s.gathered, s.mean, zz, dim, cost, work.counts->keys);
+  }
   if (work.shaped) {
     const float* root = work.transform->metric_root;
     round_shaped(s.z, dim, search, root, work.transform->metric_ratio, levels, s.errors, s.trial_codes, s.codes);
@@ -118,6 +123,10 @@ void pack_values(const PackWork& work, int exponent, const Scratch& s, BlockHead
   float zz[kBlockTokens], uu[kBlockTokens], zu[kBlockTokens], search[kBlockTokens], scales[kBlockTokens];
   squared_norms(s.z, dim, zz);
   search_scales(s.z, zz, dim, levels, search);
+  if (work.counts) {
+    count_clipped(s.z, dim, search, levels, work.counts->values);
+    count_block(s.gathered, nullptr, zz, dim, work.transform->value_cost, work.counts->values);
+  }
   round_plain(s.z, dim, search, levels, s.codes, uu, zu);
   for (uint32_t t = 0; t < kBlockTokens; ++t) {  // unbiased: <z, s u> = <z, z>
     const float unbiased = search[t] > 0.0f ? ratio_or_zero(zz[t], zu[t]) : 0.0f;
@@ -142,6 +151,7 @@ void pack_block(const PackWork& work, void* scratch) {
   std::memset(work.block, 0, layout.bytes);  // padding has the same bytes everywhere
   BlockHeader header{};
   header.n_non_finite = keys.n_non_finite + values.n_non_finite;
+  if (work.counts) work.counts->n_non_finite += header.n_non_finite;
   pack_keys(work, keys.exponent, s, header);
   pack_values(work, values.exponent, s, header);
   std::memcpy(work.block + layout.header, &header, sizeof header);

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "attention/work.h"
 #include "format/block.h"
 #include "format/scale.h"
 #include "transform/simd.h"
@@ -90,6 +91,40 @@ inline void round_plain(const float* z, uint32_t dim, const float* search, const
       simd::store(uu + t, simd::fma(u, u, simd::load(uu + t)));
       simd::store(zu + t, simd::fma(zi, u, simd::load(zu + t)));
     }
+}
+
+// Counts the elements beyond the range of their slot's levels at the search scale: whichever writer, the same count.
+inline void count_clipped(const float* z, uint32_t dim, const float* search, const SlotLevels& levels,
+                          SideCounts& counts) {
+  float reach[kBlockTokens];
+  uint32_t clipped[kBlockTokens];
+  for (uint32_t t = 0; t < kBlockTokens; ++t) {
+    reach[t] = search[t] * levels.ratio[t] * levels.half[t];  // a row of zeros is not beyond 0
+    clipped[t] = 0;
+  }
+  for (uint32_t i = 0; i < dim; ++i)
+    for (uint32_t t = 0; t < kBlockTokens; ++t) clipped[t] += __builtin_fabsf(z[i * kBlockTokens + t]) > reach[t];
+  counts.n_elements += uint64_t{dim} * kBlockTokens;
+  for (uint32_t t = 0; t < kBlockTokens; ++t) counts.n_clipped += clipped[t];
+}
+
+inline double sum_of(const float* x, uint32_t n) {
+  double sum = 0.0;
+  for (uint32_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
+  return sum;
+}
+
+// Counts a block, and whether its transform is expected to make errors larger than a map that keeps norms would: errors are in
+// proportion to |z|^2, which costs `cost` of |x|^2 there (HeadTransform). `given` is x, `mean` what was taken off it or null.
+inline void count_block(const float* given, const float* mean, const float* zz, uint32_t dim, float cost,
+                        SideCounts& counts) {
+  float norms[kBlockTokens];
+  squared_norms(given, dim, norms);
+  double without = sum_of(norms, kBlockTokens);
+  for (uint32_t i = 0; mean && i < dim; ++i)
+    without -= kBlockTokens * static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
+  ++counts.n_blocks;
+  counts.n_worse += sum_of(zz, kBlockTokens) * static_cast<double>(cost) > without;
 }
 
 // ---- shaped rounding: LDLQ / Babai's nearest plane in the metric M = R R^T ----

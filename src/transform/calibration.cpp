@@ -33,6 +33,32 @@ LinearMap map_of(MapKind kind, uint32_t dim, bool transposed, const float* matri
   return {kind, dim, kind == MapKind::kHadamard && transposed ? 1u : 0u, 0, kind == MapKind::kDense ? matrix : nullptr};
 }
 
+double squared_sum(const float* x, uint64_t n, uint64_t stride = 1) {
+  double sum = 0.0;
+  for (uint64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i * stride]) * static_cast<double>(x[i * stride]);
+  return sum;
+}
+
+double trace(const float* matrix, uint64_t dim) {
+  double sum = 0.0;
+  for (uint64_t i = 0; i < dim; ++i) sum += static_cast<double>(matrix[i * (dim + 1)]);
+  return sum;
+}
+
+// Of dense maps: tr(R R^T) or, shaped, sum R_ii^2, over tr E[q^T q]; without moments tr(F^-1 F^-T) / d.
+void set_costs(HeadTransform& head, const float* moment) {
+  const uint64_t k = head.key.dim, v = head.value.dim;
+  if (head.key.kind == MapKind::kDense && moment) {
+    const double free = trace(moment, k);
+    head.key_cost = static_cast<float>(squared_sum(head.metric_root, k * k) / free);
+    head.key_cost_shaped = static_cast<float>(squared_sum(head.metric_root, k, k + 1) / free);
+  } else if (head.key.kind == MapKind::kDense) {
+    head.key_cost = static_cast<float>(squared_sum(head.query.matrix, k * k) / static_cast<double>(k));
+  }
+  if (head.value.kind == MapKind::kDense)
+    head.value_cost = static_cast<float>(squared_sum(head.value_inverse.matrix, v * v) / static_cast<double>(v));
+}
+
 // Fills one head; `at` walks through the buffer.
 HeadTransform build_head(const LayerGeometry& g, const HeadSource& source, const MatrixOwner& owner, float*& at) {
   const uint64_t key_size = uint64_t{g.key_dim} * g.key_dim, value_size = uint64_t{g.value_dim} * g.value_dim;
@@ -60,6 +86,7 @@ HeadTransform build_head(const LayerGeometry& g, const HeadSource& source, const
   }
   head.value = map_of(source.value_kind, g.value_dim, false, forward);
   head.value_inverse = map_of(source.value_kind, g.value_dim, true, inverse);
+  set_costs(head, CalibrationBuilder::query_moment(head));
   return head;
 }
 

@@ -196,7 +196,7 @@ void SelfCalibrator::check_enough(uint32_t index, const std::vector<Split>& head
 }
 
 HeadMatrices SelfCalibrator::choose(uint32_t index, uint32_t head, const Split& moments, const HeldOut& held_out,
-                                    Trial& trial, bool plain_writer) const {
+                                    Trial& trial, bool plain_writer, Fallbacks& fallbacks) const {
   const CalibratorLayer& layer = config_.layers[index];
   const LayerGeometry& g = layer.geometry;
   const auto keys = [&](const HeadMoments& m) {
@@ -207,6 +207,9 @@ HeadMatrices SelfCalibrator::choose(uint32_t index, uint32_t head, const Split& 
   };
   HeadMatrices k, v;
   bool keys_ok = solves(g, k, keys(moments.learned)), values_ok = solves(g, v, values(moments.learned));
+  const bool wants_values = config_.value_basis == ValueBasis::kBalanced;
+  fallbacks.keys_unsolved += !keys_ok;
+  fallbacks.values_unsolved += wants_values && !values_ok;
   if (keys_ok || values_ok) {
     std::vector<double> query = held_out.queries[head].mean();
     std::vector<double> turns;
@@ -225,20 +228,24 @@ HeadMatrices SelfCalibrator::choose(uint32_t index, uint32_t head, const Split& 
                                &held_out.values[uint64_t{head} * kBlockTokens * g.value_dim], held_out.n, layer.rope,
                                turns, query);
     }
-    keys_ok = keys_ok && errors[1].keys < errors[0].keys;
-    values_ok = values_ok && errors[1].values < errors[0].values;
+    const bool better_keys = errors[1].keys < errors[0].keys, better_values = errors[1].values < errors[0].values;
+    fallbacks.keys_no_better += keys_ok && !better_keys;
+    fallbacks.values_no_better += wants_values && values_ok && !better_values;
+    keys_ok = keys_ok && better_keys;
+    values_ok = values_ok && better_values;
   }
   HeadMatrices chosen, chosen_values;
-  if (keys_ok) solves(g, chosen, keys(moments.all));
-  if (values_ok && solves(g, chosen_values, values(moments.all)))
-    chosen.value_transform = std::move(chosen_values.value_transform);
+  if (keys_ok) fallbacks.keys_unsolved += !solves(g, chosen, keys(moments.all));
+  if (values_ok) fallbacks.values_unsolved += wants_values && !solves(g, chosen_values, values(moments.all));
+  chosen.value_transform = std::move(chosen_values.value_transform);
   return chosen;
 }
 
 Calibration SelfCalibrator::finish(const Backend& backend, const LayoutOf& layout_of, bool plain_writer,
-                                   const OpenBlocks& open_blocks) const {
+                                   const OpenBlocks& open_blocks, std::vector<Fallbacks>& fallbacks) const {
   const auto n_layers = static_cast<uint32_t>(layers_.size());
   std::vector<std::vector<HeadMatrices>> chosen(n_layers);
+  fallbacks.assign(n_layers, {});
   std::vector<LayerSource> sources;
   uint64_t n_tokens = UINT64_MAX, end = 0;
   for (uint32_t l = 0; l < n_layers; ++l) {
@@ -254,7 +261,7 @@ Calibration SelfCalibrator::finish(const Backend& backend, const LayoutOf& layou
       end = std::max(end, layer.moments.end_position());
       Trial trial(backend, layout_of(l), g.key_dim, g.value_dim);
       for (uint32_t h = 0; h < g.n_kv_heads; ++h)
-        chosen[l][h] = choose(l, h, heads[h], layer.held_out, trial, plain_writer);
+        chosen[l][h] = choose(l, h, heads[h], layer.held_out, trial, plain_writer, fallbacks[l]);
     }
     LayerSource& source = sources.emplace_back(LayerSource{g, {}});
     for (const HeadMatrices& m : chosen[l]) {

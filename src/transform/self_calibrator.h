@@ -20,6 +20,12 @@ struct CollectedRows {
   std::vector<float> keys, values;  // [n_kv_heads][n][dim]
 };
 
+// KV heads of a layer that stay data-free, and why: no transform could be made, or it was no better on held-out tokens.
+struct Fallbacks {
+  uint32_t keys_unsolved = 0, values_unsolved = 0, keys_no_better = 0, values_no_better = 0;
+  bool none() const { return keys_unsolved + values_unsolved + keys_no_better + values_no_better == 0; }
+};
+
 // What collecting computes in, taken before anything changes: with it, collecting does not fail halfway.
 struct CollectScratch {
   MomentScratch moments;
@@ -51,8 +57,9 @@ class SelfCalibrator {
   // Solves with the tokens that are not held out, tries the result on those that are, and where it is better than the
   // data-free transform, keeps what all tokens lead to; keys and values of every KV head apart. Throws Error (STATE)
   // where there are too few tokens. A head that no transform can be made for stays data-free.
+  // `fallbacks` gets an entry for every layer.
   Calibration finish(const Backend& backend, const LayoutOf& layout_of, bool plain_writer,
-                     const OpenBlocks& open_blocks) const;
+                     const OpenBlocks& open_blocks, std::vector<Fallbacks>& fallbacks) const;
 
  private:
   struct HeldOut {
@@ -75,7 +82,7 @@ class SelfCalibrator {
   std::vector<Split> split(uint32_t index, const Layer& layer) const;
   void check_enough(uint32_t index, const std::vector<Split>& heads, const Layer& layer) const;
   HeadMatrices choose(uint32_t index, uint32_t head, const Split& moments, const HeldOut& held_out, Trial& trial,
-                      bool plain_writer) const;
+                      bool plain_writer, Fallbacks& fallbacks) const;
 
   CalibratorConfig config_;
   std::vector<std::optional<Layer>> layers_;

@@ -25,6 +25,9 @@ struct HeadTransform {
   // Rounding metric M = F^-1 E[q q^T] F^-T = R R^T, R upper triangular; null: no shaped rounding.
   const float* metric_root = nullptr;   // [dim][dim] row-major: R
   const float* metric_ratio = nullptr;  // [dim][dim] row-major: ratio[i][j] = R[j][i] / R[i][i] for j < i
+  // What an error of norm 1 in z costs on average, in units of one in the model's basis (docs/numerics.md): of keys in the
+  // queries' metric, rounded plainly and shaped; of values. 0 for maps that change no norm.
+  float key_cost = 0.0f, key_cost_shaped = 0.0f, value_cost = 0.0f;
 };
 
 }  // namespace oscar

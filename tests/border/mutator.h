@@ -74,8 +74,10 @@ class Mutator {
     for (int64_t v : values) around.insert({v - 1, v + 1});
     for (int64_t v : around) {
       if (values.contains(v)) continue;
-      // OSCAR_DEFAULT, and the device of a program that knows none.
-      const bool may_mean_something = v == -1 || (v == 0 && std::string(name) == "config.device_type");
+      // OSCAR_DEFAULT, the device of a program that knows none, and all levels of a log.
+      const std::string where = name;
+      const bool may_mean_something = v == -1 ||
+                                      (v == 0 && (where == "config.device_type" || where == "args.min_level"));
       choose(name, "is " + std::to_string(v), may_mean_something ? Expected::kEither : Expected::kRefused,
              [&] { field = static_cast<T>(v); });
     }
@@ -210,6 +212,7 @@ class Mutator {
         "oscar_merge.lse",
         "oscar_calibration_save.bytes",
         "oscar_seq_export.args.write",
+        "oscar_cache_log_set.args.write",
     };
     if (optional.contains(function_ + "." + name)) return true;
     for (const char* end : {"config.calibration", "config.self_calibrate", ".model", ".note"})

@@ -187,6 +187,18 @@ void good(Scene& s, Frame_oscar_cache_create& f) {
 }
 
 void good(Scene& s, Frame_oscar_cache_stats_get& f) { f.cache = s.frozen.cache(); }
+void good(Scene& s, Frame_oscar_layer_stats_get& f) {
+  f.cache = s.frozen.cache();
+  f.layer = 1;
+}
+
+void good(Scene& s, Frame_oscar_cache_log_set& f) {
+  f.cache = s.frozen.cache();
+  f.args_store.value.min_level = OSCAR_LOG_WARNING;
+  f.args_store.value.user = &s;
+  f.args_store.value.write = [](void*, const oscar_log_record*) {};
+}
+
 void good(Scene& s, Frame_oscar_cache_freeze& f) { f.cache = s.collecting.cache(); }
 void good(Scene& s, Frame_oscar_cache_capacity& f) { f.cache = s.frozen.cache(); }
 void good(Scene& s, Frame_oscar_seq_open& f) { f.cache = s.frozen.cache(); }

@@ -169,6 +169,30 @@ Call make_import() {
   });
 }
 
+Call make_layer_stats() {
+  auto world = frozen();
+  auto stats = std::make_shared<oscar_layer_stats>();
+  Call call;
+  call.make = [=] {
+    stats->struct_size = sizeof *stats;
+    return oscar_layer_stats_get(world->cache(), 1, stats.get());
+  };
+  call.look = [=] { return world->look(); };
+  call.result = [=] {
+    Bytes bytes;
+    put(bytes, *stats);
+    return bytes;
+  };
+  return call;
+}
+
+Call make_log() {
+  return changing(frozen(), [](const World& w) {
+    const oscar_log_args args{sizeof args, 0, nullptr, [](void*, const oscar_log_record*) {}};
+    return oscar_cache_log_set(w.cache(), &args);
+  });
+}
+
 Call make_stats() {
   auto world = frozen();
   auto stats = std::make_shared<oscar_cache_stats>();
@@ -238,6 +262,8 @@ std::vector<CallKind> cache_calls() {
       {"oscar_cache_create", "that calibrates itself", [] { return make_create(collecting(0)); }},
       {"oscar_cache_destroy", "", make_destroy, true},
       {"oscar_cache_stats_get", "", make_stats},
+      {"oscar_layer_stats_get", "", make_layer_stats},
+      {"oscar_cache_log_set", "", make_log},
       {"oscar_cache_freeze", "", make_freeze},
       {"oscar_cache_capacity", "", make_capacity},
       {"oscar_seq_open", "", [] { return make_open(frozen()); }},

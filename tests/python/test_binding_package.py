@@ -58,6 +58,7 @@ def test_every_function_of_the_header_is_reached():
         "oscar_calibrator_destroy": "oscar_calibrator",
         "oscar_seq_export": "seq_export",
         "oscar_seq_import": "seq_import",
+        "oscar_cache_log_set": "cache_log_set",
         "oscar_last_error": "set_error_factory",
         "oscar_layer_config_init": "oscar_layer_config",
     }

@@ -70,8 +70,9 @@ std::vector<CollectedRows> nothing(uint32_t) { return {}; }
 
 Calibration finish(const SelfCalibrator& calibrator, const SelfCalibrator::OpenBlocks& open = nothing) {
   static const BlockLayout layout = block_layout({kDim, kDim, 4, 2, 2});
+  std::vector<Fallbacks> fallbacks;
   return calibrator.finish(
-      backend(), [](uint32_t) -> const BlockLayout& { return layout; }, false, open);
+      backend(), [](uint32_t) -> const BlockLayout& { return layout; }, false, open, fallbacks);
 }
 
 std::string refusal(const SelfCalibrator& calibrator) {

@@ -28,8 +28,9 @@ from .errors import (
     StateError,
     UnsupportedError,
 )
+from .log import LogEvent, LogLevel, LogRecord
 from .merge import merge
-from .report import Backend, Report, Stats, abi_version, backends, check, version
+from .report import Backend, LayerStats, Report, Stats, abi_version, backends, check, version
 from .sequence import Sequence
 from .step import Step
 from .types import (
@@ -69,6 +70,10 @@ __all__ = [
     "InternalError",
     "InvalidError",
     "LayerConfig",
+    "LayerStats",
+    "LogEvent",
+    "LogLevel",
+    "LogRecord",
     "NoMemoryError",
     "NoSpaceError",
     "NotFoundError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, BinaryIO, Union
 
@@ -13,11 +13,12 @@ from . import _oscar
 from .calibration import Calibration
 from .config import Config, RawConfig
 from .errors import CorruptError, InvalidError
-from .report import Stats
+from .log import LogRecord
+from .report import LayerStats, Stats
 from .sequence import Sequence
 from .step import Step
 from .transport import reader
-from .types import Tensor
+from .types import DEFAULT, Tensor
 
 #: A sequence and its new tokens, of which the last ``n_draft`` may be rejected later. ``oscar.PADDING`` stands for rows
 #: that belong to no sequence.
@@ -48,13 +49,14 @@ class Cache:
         BackendError: OSCAR_BACKEND names none that can run here.
     """
 
-    __slots__ = ("_handle", "_output_shapes", "_key_value_dims", "_stream", "_closed", "__weakref__")
+    __slots__ = ("_handle", "_output_shapes", "_key_value_dims", "_log", "_stream", "_closed", "__weakref__")
 
     def __init__(self, config: Config) -> None:
         raw = RawConfig(config)
         self._closed = False
         self._output_shapes: list[tuple[int, int]] = []
         self._stream: Any = None
+        self._log: Any = None
         self._handle = _oscar.cache_create(raw.struct, *raw.self_calibrate)
         layers = [config.layer(i) for i in range(config.n_layers)]
         self._output_shapes = [(layer.n_q_heads, layer.value_dim) for layer in layers]
@@ -153,6 +155,39 @@ class Cache:
         """What the cache holds now."""
         raw = _oscar.oscar_cache_stats_get(self._handle)
         return Stats(**{name: getattr(raw, name) for name in Stats.__dataclass_fields__})
+
+    def layer_stats(self, layer: int) -> LayerStats:
+        """What was packed of one layer since the cache was created, and how much of it the quantizer clipped. All 0 for one
+        that is exact or has a ``kv_source``: it packs nothing.
+
+        Raises:
+            InvalidError: there is no such layer.
+            UnsupportedError: the cache is on a device, whose kernels pack there and do not count.
+        """
+        raw = _oscar.oscar_layer_stats_get(self._handle, layer)
+        counts = {name: getattr(raw, name) for name in LayerStats.__dataclass_fields__ if name != "layer"}
+        return LayerStats(layer=layer, **counts)
+
+    def log_to(self, write: Callable[[LogRecord], object] | None, min_level: int = 0) -> None:
+        """Tells where the cache's records go from now on: ``cache.log_to(oscar.log.to_logger(logging.getLogger("kv")))``.
+        A new cache has nowhere, and the library writes nowhere else.
+
+        Args:
+            write: called on the thread of the call that has something to tell, before that call returns; it must not use
+                the cache (a call raises StateError). What it raises goes to ``sys.unraisablehook``. None: nowhere.
+            min_level: an :class:`oscar.LogLevel`: records of this level and above; 0: all.
+
+        Raises:
+            InvalidError: ``min_level``.
+        """
+
+        def take(level: int, event: int, layer: int, text: str) -> None:
+            assert write is not None
+            write(LogRecord(level, event, None if layer == DEFAULT else layer, text))
+
+        log = None if write is None else take
+        _oscar.cache_log_set(self._handle, min_level, log)
+        self._log = log  # the handle borrows it
 
     def freeze(self) -> Calibration:
         """Ends the collecting of a cache with ``self_calibrate``: solves for transforms, keeps those that are better than

@@ -3593,6 +3593,477 @@ extern "C" {
         stats_out: *mut oscar_cache_stats,
     ) -> oscar_status;
 }
+#[doc = " What was packed of one layer since the cache was created, by any of its sequences. An element is clipped where it lies"]
+#[doc = " beyond the outermost level's cell of its token's code: 4.6 % of a Gaussian's at 2 bits. A block is worse where its transform is"]
+#[doc = " expected to lead to a larger error than a data-free one: the calibration was made from another distribution"]
+#[doc = " (docs/serving.md). The differences of two looks give the recent shares."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct oscar_layer_stats {
+    pub struct_size: u32,
+    #[doc = " 0"]
+    pub reserved: u32,
+    #[doc = " packed, of each KV head by itself"]
+    pub n_blocks: u64,
+    #[doc = " packed"]
+    pub n_key_elements: u64,
+    #[doc = " of these"]
+    pub n_keys_clipped: u64,
+    #[doc = " of n_blocks, by their keys; 0 for heads whose keys are data-free"]
+    pub n_keys_worse: u64,
+    #[doc = " likewise of values"]
+    pub n_value_elements: u64,
+    pub n_values_clipped: u64,
+    pub n_values_worse: u64,
+    #[doc = " elements of both that were NaN or infinite, and were stored as 0"]
+    pub n_non_finite: u64,
+}
+#[test]
+fn bindgen_test_layout_oscar_layer_stats() {
+    assert_eq!(
+        ::std::mem::size_of::<oscar_layer_stats>(),
+        72usize,
+        concat!("Size of: ", stringify!(oscar_layer_stats))
+    );
+    assert_eq!(
+        ::std::mem::align_of::<oscar_layer_stats>(),
+        8usize,
+        concat!("Alignment of ", stringify!(oscar_layer_stats))
+    );
+    fn test_field_struct_size() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).struct_size) as usize - ptr as usize
+            },
+            0usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(struct_size)
+            )
+        );
+    }
+    test_field_struct_size();
+    fn test_field_reserved() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).reserved) as usize - ptr as usize
+            },
+            4usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(reserved)
+            )
+        );
+    }
+    test_field_reserved();
+    fn test_field_n_blocks() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_blocks) as usize - ptr as usize
+            },
+            8usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(n_blocks)
+            )
+        );
+    }
+    test_field_n_blocks();
+    fn test_field_n_key_elements() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_key_elements) as usize - ptr as usize
+            },
+            16usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(n_key_elements)
+            )
+        );
+    }
+    test_field_n_key_elements();
+    fn test_field_n_keys_clipped() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_keys_clipped) as usize - ptr as usize
+            },
+            24usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(n_keys_clipped)
+            )
+        );
+    }
+    test_field_n_keys_clipped();
+    fn test_field_n_keys_worse() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_keys_worse) as usize - ptr as usize
+            },
+            32usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(n_keys_worse)
+            )
+        );
+    }
+    test_field_n_keys_worse();
+    fn test_field_n_value_elements() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_value_elements) as usize - ptr as usize
+            },
+            40usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(n_value_elements)
+            )
+        );
+    }
+    test_field_n_value_elements();
+    fn test_field_n_values_clipped() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_values_clipped) as usize - ptr as usize
+            },
+            48usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(n_values_clipped)
+            )
+        );
+    }
+    test_field_n_values_clipped();
+    fn test_field_n_values_worse() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_values_worse) as usize - ptr as usize
+            },
+            56usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(n_values_worse)
+            )
+        );
+    }
+    test_field_n_values_worse();
+    fn test_field_n_non_finite() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_layer_stats>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).n_non_finite) as usize - ptr as usize
+            },
+            64usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_layer_stats),
+                "::",
+                stringify!(n_non_finite)
+            )
+        );
+    }
+    test_field_n_non_finite();
+}
+extern "C" {
+    #[doc = " Counts of one layer; all 0 for one that is exact or has a kv_source: it packs nothing."]
+    #[doc = " Errors: INVALID (there is no such layer); UNSUPPORTED (a cache on a device, whose kernels pack there and do not count)."]
+    pub fn oscar_layer_stats_get(
+        cache: *const oscar_cache,
+        layer: u32,
+        stats_out: *mut oscar_layer_stats,
+    ) -> oscar_status;
+}
+pub type oscar_log_level = u32;
+pub const OSCAR_LOG_INFO: oscar_log_level_enum = 1;
+#[doc = " all is well defined, and somebody should know"]
+pub const OSCAR_LOG_WARNING: oscar_log_level_enum = 2;
+pub type oscar_log_level_enum = ::std::os::raw::c_uint;
+pub type oscar_log_event = u32;
+#[doc = " INFO: what oscar_cache_freeze has made"]
+pub const OSCAR_EVENT_FREEZE: oscar_log_event_enum = 1;
+#[doc = " WARNING: KV heads of a layer that freeze left data-free, and why"]
+pub const OSCAR_EVENT_DATA_FREE: oscar_log_event_enum = 2;
+#[doc = " WARNING: a call was refused with NO_SPACE; the text is oscar_last_error's"]
+pub const OSCAR_EVENT_NO_SPACE: oscar_log_event_enum = 3;
+#[doc = " WARNING: elements of a layer that were NaN or infinite were packed as 0. CPU only"]
+pub const OSCAR_EVENT_NON_FINITE: oscar_log_event_enum = 4;
+#[doc = " WARNING: of the 16 or more blocks of a layer packed last, most are worse"]
+#[doc = "(oscar_layer_stats); again only after they were not. CPU only"]
+pub const OSCAR_EVENT_DRIFT: oscar_log_event_enum = 5;
+pub type oscar_log_event_enum = ::std::os::raw::c_uint;
+#[doc = " One thing that has happened."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct oscar_log_record {
+    pub struct_size: u32,
+    #[doc = " oscar_log_level"]
+    pub level: u32,
+    #[doc = " oscar_log_event"]
+    pub event: u32,
+    #[doc = " OSCAR_DEFAULT: of no one layer"]
+    pub layer: u32,
+    #[doc = " UTF-8, one line, without a line break; valid until the call returns"]
+    pub text: *const ::std::os::raw::c_char,
+}
+#[test]
+fn bindgen_test_layout_oscar_log_record() {
+    assert_eq!(
+        ::std::mem::size_of::<oscar_log_record>(),
+        24usize,
+        concat!("Size of: ", stringify!(oscar_log_record))
+    );
+    assert_eq!(
+        ::std::mem::align_of::<oscar_log_record>(),
+        8usize,
+        concat!("Alignment of ", stringify!(oscar_log_record))
+    );
+    fn test_field_struct_size() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_log_record>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).struct_size) as usize - ptr as usize
+            },
+            0usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_log_record),
+                "::",
+                stringify!(struct_size)
+            )
+        );
+    }
+    test_field_struct_size();
+    fn test_field_level() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_log_record>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).level) as usize - ptr as usize
+            },
+            4usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_log_record),
+                "::",
+                stringify!(level)
+            )
+        );
+    }
+    test_field_level();
+    fn test_field_event() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_log_record>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).event) as usize - ptr as usize
+            },
+            8usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_log_record),
+                "::",
+                stringify!(event)
+            )
+        );
+    }
+    test_field_event();
+    fn test_field_layer() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_log_record>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).layer) as usize - ptr as usize
+            },
+            12usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_log_record),
+                "::",
+                stringify!(layer)
+            )
+        );
+    }
+    test_field_layer();
+    fn test_field_text() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_log_record>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).text) as usize - ptr as usize
+            },
+            16usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_log_record),
+                "::",
+                stringify!(text)
+            )
+        );
+    }
+    test_field_text();
+}
+impl Default for oscar_log_record {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[doc = " Where a cache's records go."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct oscar_log_args {
+    pub struct_size: u32,
+    #[doc = " oscar_log_level: records of this level and above; 0: all"]
+    pub min_level: u32,
+    #[doc = " for `write`"]
+    pub user: *mut ::std::os::raw::c_void,
+    #[doc = " Is called on the thread of the call that has something to tell, when that call has done its work, before it returns;"]
+    #[doc = " nothing is locked. It may make calls that take a `const oscar_cache *` of this cache, and any of others. It must return:"]
+    #[doc = " a C++ exception that leaves it is dropped. NULL: nowhere"]
+    pub write: ::std::option::Option<
+        unsafe extern "C" fn(user: *mut ::std::os::raw::c_void, record: *const oscar_log_record),
+    >,
+}
+#[test]
+fn bindgen_test_layout_oscar_log_args() {
+    assert_eq!(
+        ::std::mem::size_of::<oscar_log_args>(),
+        24usize,
+        concat!("Size of: ", stringify!(oscar_log_args))
+    );
+    assert_eq!(
+        ::std::mem::align_of::<oscar_log_args>(),
+        8usize,
+        concat!("Alignment of ", stringify!(oscar_log_args))
+    );
+    fn test_field_struct_size() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_log_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).struct_size) as usize - ptr as usize
+            },
+            0usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_log_args),
+                "::",
+                stringify!(struct_size)
+            )
+        );
+    }
+    test_field_struct_size();
+    fn test_field_min_level() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_log_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).min_level) as usize - ptr as usize
+            },
+            4usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_log_args),
+                "::",
+                stringify!(min_level)
+            )
+        );
+    }
+    test_field_min_level();
+    fn test_field_user() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_log_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).user) as usize - ptr as usize
+            },
+            8usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_log_args),
+                "::",
+                stringify!(user)
+            )
+        );
+    }
+    test_field_user();
+    fn test_field_write() {
+        assert_eq!(
+            unsafe {
+                let uninit = ::std::mem::MaybeUninit::<oscar_log_args>::uninit();
+                let ptr = uninit.as_ptr();
+                ::std::ptr::addr_of!((*ptr).write) as usize - ptr as usize
+            },
+            16usize,
+            concat!(
+                "Offset of field: ",
+                stringify!(oscar_log_args),
+                "::",
+                stringify!(write)
+            )
+        );
+    }
+    test_field_write();
+}
+impl Default for oscar_log_args {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+extern "C" {
+    #[doc = " Tells a cache where its records go from now on; a new one has nowhere. Each cache has a place of its own, and caches on"]
+    #[doc = " several threads may share one that locks. The library writes nowhere else."]
+    #[doc = " Errors: INVALID (min_level)."]
+    pub fn oscar_cache_log_set(
+        cache: *mut oscar_cache,
+        args: *const oscar_log_args,
+    ) -> oscar_status;
+}
 extern "C" {
     #[doc = " Ends COLLECTING. A cache with self_calibrate keeps every token exact at first and gathers, within attend and step_end,"]
     #[doc = " the moments that a calibrator gathers: keys and values of whole blocks of 128 tokens (counted from n_sink on; the last 64"]

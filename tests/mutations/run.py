@@ -108,11 +108,13 @@ def main():
     done = build(folder, sorted({t for m in chosen for t in m.targets}))
     if done.returncode != 0:
         sys.exit(done.stdout[-3000:])
-    for test in sorted({m.test for m in chosen}):
-        if not test_passes(tree, folder, args.python, test):
-            sys.exit(f"{test} fails without any mutation")
-    failed = 0
+    failed, passing = 0, set()
     for mutation in chosen:
+        if mutation.test not in passing:
+            build(folder, mutation.targets)  # again, of whole sources
+            if not test_passes(tree, folder, args.python, mutation.test):
+                sys.exit(f"{mutation.test} fails without any mutation")
+            passing.add(mutation.test)
         started = time.monotonic()
         wrong = try_one(mutation, tree, folder, args.python)
         failed += wrong is not None

@@ -107,7 +107,7 @@ def main():
         sys.exit(done.stdout + done.stderr)
     done = build(folder, sorted({t for m in chosen for t in m.targets}))
     if done.returncode != 0:
-        sys.exit(done.stdout[-3000:])
+        sys.exit(done.stdout[-3000:] + done.stderr[-1000:])
     failed, passing = 0, set()
     for mutation in chosen:
         if mutation.test not in passing:

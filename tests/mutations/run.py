@@ -101,7 +101,7 @@ def main():
     tree, folder = args.build / "tree", args.build / "build"
     copy(tree)
     options = python_options(args.python) if any(".py" in m.test for m in chosen) else []
-    done = run("cmake", "-G", "Ninja", "-S", tree, "-B", folder, "-DCMAKE_BUILD_TYPE=Release",
+    done = run("cmake", "-G", "Ninja", "-S", tree, "-B", folder, "-DCMAKE_BUILD_TYPE=Release", "-DOSCAR_BUILD_TOOLS=ON",
                f"-DPython3_EXECUTABLE={sys.executable}", *options)
     if done.returncode != 0:
         sys.exit(done.stdout + done.stderr)

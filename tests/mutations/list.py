@@ -1,5 +1,5 @@
 """What is broken, where, and which test has to notice. Each text stands in its file exactly once. A test with a slash in its
-name is a program of the repository."""
+name is a program of the repository, one with .py in it a test of pytest's."""
 from typing import NamedTuple
 
 
@@ -13,6 +13,8 @@ class Mutation(NamedTuple):
 
 
 FAULTS, BORDER, PROPERTY, BACKENDS = ["oscar_faults"], ["oscar_border"], ["oscar_property"], ["oscar_backends_test"]
+PROGRAM, PYTHON = ["oscar_program", "oscar_cli_files"], ["_oscar"]
+HF = "tests/python/hf/test_hf_"
 
 MUTATIONS = [
     Mutation("out of memory has another status", "faults.every_allocation", FAULTS, "src/border/guard.h",
@@ -90,6 +92,67 @@ MUTATIONS = [
              "a CUDA graph does the work of the layers, see below; else 0 */\n"),
     Mutation("oscar.pc names another library", "install.relocatable", ["oscar", "oscar_static"], "pkgconfig/oscar.pc.in",
              "-loscar", "-loscars"),
+
+    # Queries alone, and shares of a model.
+    Mutation("queries alone count as votes", "property.query_only", PROPERTY, "src/backend/engine.h",
+             "uint32_t n_sure() const { return query_only ? 0 : n_new - n_draft; }",
+             "uint32_t n_sure() const { return n_new - n_draft; }"),
+    Mutation("queries alone are served over a sliding window", "property.query_only", PROPERTY, "src/cache/steps.cpp",
+             "if (r.query_only && plan_.has_window())", "if (r.query_only && r.n_new > 1 && plan_.has_window())"),
+    Mutation("a slice has the heads beside those it was asked for", "property.parallel", PROPERTY, "src/transform/calibration.cpp",
+             "const HeadTransform& t = head(part.layer, h);", "const HeadTransform& t = head(part.layer, h > 0 ? h - 1 : h);"),
+    Mutation("parts of a context weigh the same", "property.parallel", PROPERTY, "src/attention/merge.cpp",
+             "const float weight = static_cast<float>(part / sum);", "const float weight = 1.0f / static_cast<float>(n_parts);"),
+    Mutation("a row's bits depend on the sequences of its step", "property.invariance", PROPERTY, "src/backend/host_attend.cpp",
+             "  if (range.votes) describe_votes(p, range.n, worker, work);\n",
+             "  if (range.votes) describe_votes(p, range.n, worker, work);\n  if (step.entries.size() > 1) work.scale *= 1.000001f;\n"),
+
+    # The program oscar.
+    Mutation("a model that is not served is a success", "cli.program", PROGRAM, "tools/cli/check_command.cpp",
+             "return served ? Exit::kYes : Exit::kNo;", "return Exit::kYes;"),
+    Mutation("a file that is not verified is a success", "cli.program", PROGRAM, "tools/cli/verify_command.cpp",
+             "return verified ? Exit::kYes : Exit::kNo;", "return Exit::kYes;"),
+    Mutation("a failure is said among the answers", "cli.program", PROGRAM, "tools/cli/main.cpp",
+             'std::fprintf(stderr, "oscar: %s', 'std::fprintf(stdout, "oscar: %s'),
+    Mutation("a full disk is a success", "cli.program", PROGRAM, "tools/cli/main.cpp",
+             "if (std::fflush(stdout) != 0 || std::ferror(stdout)) return", "if (false) return"),
+    Mutation("a file that exists is written over", "cli.program", PROGRAM, "tools/cli/file.cpp",
+             "const int failed = replace ?", "const int failed = true ?"),
+    Mutation("a plan forgets a block", "cli.plan", ["oscar_cli_test"], "tools/cli/plan.cpp",
+             "row.bytes = times(report.bytes_sequences, plan.n_sequences);",
+             "row.bytes = times(report.bytes_sequences - 4096, plan.n_sequences);"),
+    Mutation("a plan's capacity is a byte short", "cli.plan", ["oscar_cli_test"], "tools/cli/fit.cpp",
+             "most_short + 1;", "most_short;"),
+    Mutation("a list is as long as a GGUF file says", "cli.gguf", ["oscar_cli_test"], "tools/cli/gguf.cpp",
+             "if (n > cursor.n_left())", "if (n == 0)"),
+
+    # OscarCache, oscar.evaluate, and models of several kinds of layers.
+    Mutation("drafts of transformers are tokens like others", HF + "batches.py::test_drafts_of_a_long_step_do_not_make_tokens_age",
+             PYTHON, "bindings/python/oscar/hf/cache.py",
+             "max_draft = self._config.max_rollback - 1 if self._is_recording else 0", "max_draft = 0"),
+    Mutation("rows are selected, and not where their pads are", HF + "batches.py::test_selected_rows_keep_their_pads", PYTHON,
+             "bindings/python/oscar/hf/batch.py", "        self.columns.select(rows)\n", ""),
+    Mutation("rows that nobody selects stay open", HF + "batches.py::test_beam_search_finds_the_same_beams", PYTHON, "bindings/python/oscar/hf/batch.py",
+             "            if row not in rows:\n                sequence.close()\n", "            pass\n"),
+    Mutation("soft caps of transformers are ignored", HF + "generate.py::test_greedy_generates_the_same_tokens", PYTHON,
+             "bindings/python/oscar/hf/layer.py", "softcap=softcap or 0.0,", "softcap=0.0,"),
+    Mutation("a mask of its own is ignored", HF + "refusals.py::test_calls_are_refused_with_the_reason", PYTHON,
+             "bindings/python/oscar/hf/step.py", "attention_mask.ndim != 2:", "attention_mask.ndim > 4:"),
+    Mutation("a pass that broke off stays open", HF + "refusals.py::test_a_pass_that_breaks_off_in_the_middle_leaves_no_trace", PYTHON,
+             "bindings/python/oscar/hf/cache.py",
+             "            self._abort()\n            self._pass = self._begin", "            self._pass = self._begin"),
+    Mutation("a cache of transformers lives in a cycle", HF + "refusals.py::test_memory_goes_with_the_cache", PYTHON,
+             "bindings/python/oscar/hf/layer.py", "self._cache = weakref.ref(cache)", "self._cache = lambda: cache"),
+    Mutation("calibrate takes a text for a later part of one", HF + "calibration.py::test_the_calibrator_sees_what_attention_sees",
+             PYTHON, "bindings/python/oscar/hf/calibrate.py", "calibrator.feed(layer, 0,", "calibrator.feed(layer, 7,"),
+    Mutation("oscar.evaluate leaves out query heads", "tests/python/test_evaluate_levels.py", PYTHON,
+             "bindings/python/oscar/evaluate/tensor.py", "x.shape[-1]).sum((2, 3))", "x.shape[-1])[:, :, :1].sum((2, 3))"),
+    Mutation("sink logits take no share", "tests/python/test_hybrid_models.py", PYTHON, "src/backend/host_attend.cpp",
+             "work.sink_logits = r.sink_logits ? worker.sinks.data() : nullptr;", "work.sink_logits = nullptr;"),
+    Mutation("labels of metrics are written as they are", "tests/python/test_binding_metrics.py", PYTHON,
+             "bindings/python/oscar/metrics.py", '="{_escaped(str(text))}"', '="{text}"'),
+
+    # What builds everything again, some of it twice.
     Mutation("libstdc++ is linked as ever", "tests/install/static_libstdcxx.sh", [], "CMakeLists.txt",
              "-static-libstdc++ -static-libgcc", "-static-libgcc"),
     Mutation("a package has the time of its build in it", "packaging/build", [], "cmake/package.cmake",

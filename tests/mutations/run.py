@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Breaks liboscar on purpose, one change at a time, and sees the test fail that has to notice.
 
-  run.py [--build DIR] [NAME ...]      all of tests/mutations/list.py, or those whose name contains one of NAME
+  run.py [--build DIR] [--python PROGRAM] [NAME ...]
 
-The sources are copied to DIR/tree (default: build/mutations); nothing here is changed. A mutation that no longer fits the
-sources, that does not compile, or that its test does not notice is an error.
+All of tests/mutations/list.py, or those whose name contains one of NAME. The sources are copied to DIR/tree (default:
+build/mutations); nothing here is changed. A mutation that no longer fits the sources, that does not compile, or that its
+test does not notice is an error. PROGRAM (default: .venv-hf/bin/python) runs the tests of the Python package: it has pytest,
+numpy, torch and transformers, and swig beside it.
 """
 import argparse
+import os
 import pathlib
 import shutil
 import subprocess
@@ -34,8 +37,8 @@ def copy(to):
             shutil.copy2(source, target)
 
 
-def run(*words, cwd=None):
-    return subprocess.run([str(w) for w in words], cwd=cwd, capture_output=True, text=True, errors="replace")
+def run(*words, cwd=None, env=None):
+    return subprocess.run([str(w) for w in words], cwd=cwd, env=env, capture_output=True, text=True, errors="replace")
 
 
 def build(folder, targets):
@@ -43,7 +46,18 @@ def build(folder, targets):
     return run("cmake", "--build", folder, "--target", *targets) if targets else run("true")
 
 
-def test_passes(tree, folder, name):
+def pytest_passes(tree, folder, python, name):
+    # The package as it was built, with links to the tree's Python files; no bytecode, which could be of another mutation.
+    environment = os.environ | {"PYTHONPATH": str(folder / "bindings" / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = run(python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *name.split(), cwd=tree, env=environment)
+    if done.returncode not in (0, 1) or "skipped" in done.stdout:
+        sys.exit(f"{name} was not run:\n{done.stdout[-2000:]}{done.stderr[-500:]}")
+    return done.returncode == 0
+
+
+def test_passes(tree, folder, python, name):
+    if ".py" in name:
+        return pytest_passes(tree, folder, python, name)
     if "/" in name:
         return run(tree / name, cwd=tree).returncode == 0
     done = run("ctest", "--test-dir", folder, "-R", f"^{name}$".replace(".", r"\."), "--no-tests=error", "--timeout", 900)
@@ -52,7 +66,13 @@ def test_passes(tree, folder, name):
     return done.returncode == 0
 
 
-def try_one(mutation, tree, folder):
+def python_options(python):
+    """For CMake: the Python package is built with this interpreter, and with the swig beside it where there is one."""
+    swig = python.parent / "swig"
+    return ["-DOSCAR_BUILD_PYTHON=ON", f"-DPython_EXECUTABLE={python}"] + ([f"-DSWIG_EXECUTABLE={swig}"] if swig.exists() else [])
+
+
+def try_one(mutation, tree, folder, python):
     """None, or what is wrong."""
     file = tree / mutation.file
     text = file.read_text()
@@ -63,7 +83,7 @@ def try_one(mutation, tree, folder):
         done = build(folder, mutation.targets)
         if done.returncode != 0:
             return "does not compile:\n" + done.stdout[-2000:] + done.stderr[-500:]
-        return f"{mutation.test} does not notice" if test_passes(tree, folder, mutation.test) else None
+        return f"{mutation.test} does not notice" if test_passes(tree, folder, python, mutation.test) else None
     finally:
         file.write_text(text)
 
@@ -71,6 +91,7 @@ def try_one(mutation, tree, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "mutations")
+    parser.add_argument("--python", type=pathlib.Path, default=ROOT / ".venv-hf" / "bin" / "python")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     chosen = [m for m in MUTATIONS if not args.names or any(n in m.name for n in args.names)]
@@ -79,19 +100,23 @@ def main():
 
     tree, folder = args.build / "tree", args.build / "build"
     copy(tree)
-    done = run("cmake", "-G", "Ninja", "-S", tree, "-B", folder, "-DCMAKE_BUILD_TYPE=Release", f"-DPython3_EXECUTABLE={sys.executable}")
+    options = python_options(args.python) if any(".py" in m.test for m in chosen) else []
+    done = run("cmake", "-G", "Ninja", "-S", tree, "-B", folder, "-DCMAKE_BUILD_TYPE=Release", "-DOSCAR_BUILD_TOOLS=ON",
+               f"-DPython3_EXECUTABLE={sys.executable}", *options)
     if done.returncode != 0:
         sys.exit(done.stdout + done.stderr)
     done = build(folder, sorted({t for m in chosen for t in m.targets}))
     if done.returncode != 0:
-        sys.exit(done.stdout[-3000:])
-    for test in sorted({m.test for m in chosen}):
-        if not test_passes(tree, folder, test):
-            sys.exit(f"{test} fails without any mutation")
-    failed = 0
+        sys.exit(done.stdout[-3000:] + done.stderr[-1000:])
+    failed, passing = 0, set()
     for mutation in chosen:
+        if mutation.test not in passing:
+            build(folder, mutation.targets)  # again, of whole sources
+            if not test_passes(tree, folder, args.python, mutation.test):
+                sys.exit(f"{mutation.test} fails without any mutation")
+            passing.add(mutation.test)
         started = time.monotonic()
-        wrong = try_one(mutation, tree, folder)
+        wrong = try_one(mutation, tree, folder, args.python)
         failed += wrong is not None
         print(f"{'MISSED' if wrong else 'caught'}  {mutation.name}: {wrong or mutation.test} ({time.monotonic() - started:.0f} s)",
               flush=True)

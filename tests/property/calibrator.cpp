@@ -130,6 +130,26 @@ TEST_CASE("wrong arguments of a calibrator are refused by name") {
   oscar_calibrator_destroy(nullptr);
 }
 
+TEST_CASE("a layer that attends to another's keys gives none, and has the geometry of that layer") {
+  Rows rows(4);
+  std::vector<float> frequencies(2 * 32, 0.5f);
+  oscar_calibrator_args args = Frequencies().args();
+  args.rope_frequencies = tensor(frequencies.data(), {2, 32});
+  oscar_cache_config config = config_of({}, "2bit");
+  std::vector<oscar_layer_config> layers = layers_of(config);
+  layers[1].kv_source = 0;
+  oscar_calibrator* calibrator = nullptr;
+  layers[1].n_kv_heads = 1;
+  REFUSED(oscar_calibrator_create(&config, &args, &calibrator), OSCAR_E_INVALID, "another geometry");
+  layers[1].n_kv_heads = 2;
+  OSCAR_OK_(oscar_calibrator_create(&config, &args, &calibrator));
+  oscar_calibrator_feed_args feed = rows.args(1);
+  REFUSED(oscar_calibrator_feed(calibrator, &feed), OSCAR_E_INVALID, "layer 1 attends to the keys of layer 0");
+  feed.k = feed.v = oscar_tensor{};
+  CHECK(oscar_calibrator_feed(calibrator, &feed) == OSCAR_OK);
+  oscar_calibrator_destroy(calibrator);
+}
+
 TEST_CASE("wrong tokens are refused by name and count nothing; too few are refused at the end") {
   Rows rows(2);
   Frequencies frequencies;

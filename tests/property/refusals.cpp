@@ -2,7 +2,7 @@
 #include <functional>
 #include <string>
 
-#include "property/cache_fixture.h"
+#include "property/self_calibration.h"
 
 using namespace test;
 
@@ -42,6 +42,29 @@ TEST_CASE("a malformed configuration is refused by name") {
   REFUSED(create([](auto& c) { c.n_layer_configs = 1; }), OSCAR_E_INVALID, "n_layer_configs is 1");
   REFUSED(create([](auto& c) { c.struct_size = 4; }), OSCAR_E_INVALID, "struct_size is 4");
   CHECK(create([](auto&) {}) == OSCAR_OK);
+}
+
+TEST_CASE("what layers share must be of one geometry, and a calibration is of the cache's layers, one at a time") {
+  oscar_cache_config c = config_of({}, "2bit");
+  oscar_cache* cache = nullptr;
+  {
+    std::vector<oscar_layer_config> layers = layers_of(c);
+    layers[1].kv_source = 0;
+    layers[1].window = 64;
+    REFUSED(oscar_cache_create(&c, &cache), OSCAR_E_INVALID,
+            "layer 1: geometry or window differs from its kv_source 0");
+  }
+  c = config_of({1, 4, 2, 64, 64}, "2bit");
+  Calibration of_one_layer;
+  OSCAR_OK_(oscar_calibration_default(&c, &of_one_layer.handle));
+  REFUSED(create([&](auto& x) { x.calibration = of_one_layer.handle; }), OSCAR_E_INVALID,
+          "the calibration has 1 layers, the cache 2");
+  const Rope rope;
+  REFUSED(create([&](auto& x) {
+            x.calibration = of_one_layer.handle;
+            x.self_calibrate = &rope.args;
+          }),
+          OSCAR_E_INVALID, "calibration and self_calibrate are both given");
 }
 
 TEST_CASE("check and create agree on the capacity, and array elements must agree on their size") {
@@ -283,6 +306,11 @@ TEST_CASE("steps are refused as a whole") {
   refused({{seq, 9, 8}}, OSCAR_E_INVALID, "less than max_rollback = 8");
   refused({{seq, 1, 0}, {seq, 1, 0}}, OSCAR_E_INVALID, "name the same sequence");
   refused({{seq + 1, 1, 0}}, OSCAR_E_NOT_FOUND, "does not exist");
+  const oscar_step_entry one{seq, 1, 0};
+  const oscar_step_args replay{sizeof replay, 1, &one, 1, 0};
+  oscar_step replayed = 9;
+  REFUSED(oscar_step_begin(cache, &replay, nullptr, &replayed), OSCAR_E_INVALID, "the CPU has no graphs");
+  CHECK(replayed == 0);
   run_step(cache, g, seq, range(0, 400));
   refused({{seq, 201, 0}}, OSCAR_E_NO_SPACE, "exceed max_tokens = 600");
   const oscar_step step = begin(cache, {{seq, 1, 0}});

@@ -8,7 +8,7 @@
 #include <shared_mutex>
 #include <thread>
 
-#include "property/cache_fixture.h"
+#include "property/exported.h"
 
 using namespace test;
 
@@ -102,17 +102,20 @@ TEST_CASE("const calls run beside one another and give what they give alone") {
   run_step(cache, g, seq, range(300, 100));
   struct View {
     std::vector<float> keys, values, scores;
-    uint64_t length = 0, capacity = 0;
+    uint64_t length = 0, capacity = 0, size = 0;
     oscar_cache_stats stats{};
+    ExportedBytes bytes{};
   };
   auto look = [&](uint32_t head) {
     View v{std::vector<float>(n * 64), std::vector<float>(n * 64), std::vector<float>(n)};
     v.stats.struct_size = sizeof v.stats;
+    const oscar_export_args whole{sizeof whole, 0, 0, &v.bytes, append_bytes};
     const auto rows = static_cast<int64_t>(n);
     const oscar_tensor k = tensor(v.keys.data(), {rows, 64}), x = tensor(v.values.data(), {rows, 64}),
                        s = tensor(v.scores.data(), {rows});
     const bool ok = oscar_read(cache, seq, 1, head, 0, n, &k, &x) == OSCAR_OK &&
                     oscar_scores(cache, seq, 1, head, 0, n, &s) == OSCAR_OK &&
+                    oscar_seq_export(cache, seq, &whole, &v.size) == OSCAR_OK &&
                     oscar_seq_length(cache, seq, &v.length) == OSCAR_OK &&
                     oscar_cache_capacity(cache, &v.capacity) == OSCAR_OK &&
                     oscar_cache_stats_get(cache, &v.stats) == OSCAR_OK;
@@ -134,7 +137,7 @@ TEST_CASE("const calls run beside one another and give what they give alone") {
       const View& want = alone[i % 2];
       const View got = look(i % 2);
       const bool same = same_bits(got.keys, want.keys) && same_bits(got.values, want.values) &&
-                        same_bits(got.scores, want.scores) && got.length == want.length &&
+                        same_bits(got.scores, want.scores) && got.bytes == want.bytes && got.length == want.length &&
                         got.capacity == want.capacity && std::memcmp(&got.stats, &want.stats, sizeof got.stats) == 0;
       // The text of an error belongs to its thread.
       bool refused = true;
@@ -158,11 +161,13 @@ class SharedCache {
  public:
   SharedCache() : cache_(config()) {
     for (oscar_seq& seq : seqs_) seq = cache_.open();
+    run_step(cache_, kGeometry, prompt_, range(90000, 300));
   }
 
   static constexpr uint32_t kThreads = 3;
 
-  // Five steps of sequence i: what attention gives, and what the keys of a head and its scores are within each step.
+  // Five steps of sequence i: what attention gives, and within each step what the keys of a head and its scores are, and the
+  // export of a sequence that is in none.
   std::vector<float> run(uint32_t i) {
     std::vector<float> all;
     uint64_t length = 0;
@@ -196,6 +201,8 @@ class SharedCache {
     std::vector<float> keys(n * 64), scores(n);
     const auto rows = static_cast<int64_t>(n);
     const oscar_tensor k = tensor(keys.data(), {rows, 64}), s = tensor(scores.data(), {rows});
+    const ExportedBytes bytes = exported(cache_, prompt_);
+    to.insert(to.end(), bytes.begin(), bytes.end());
     if (n == 0) return;
     OSCAR_OK_(oscar_read(cache_, seq, 1, 1, 0, n, &k, nullptr));
     OSCAR_OK_(oscar_scores(cache_, seq, 1, 1, 0, n, &s));
@@ -205,6 +212,7 @@ class SharedCache {
 
   std::shared_mutex turn_;  // const calls share it
   Cache cache_;
+  const oscar_seq prompt_ = cache_.open();
   oscar_seq seqs_[kThreads] = {};
 };
 

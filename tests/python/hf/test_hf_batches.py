@@ -182,3 +182,21 @@ def test_rows_can_be_repeated_and_selected():
     with pytest.raises(oscar.NoSpaceError):
         cache.batch_repeat_interleave(1000)
     assert cache.batch_size == 4 and cache.stats().n_sequences == 4
+
+
+def test_selected_rows_keep_their_pads():
+    model = tiny_model("qwen3")
+    ids, mask = left_padded([50, 20, 35])
+    rows = torch.tensor([2, 0, 2, 1])
+    more = prompt(4, rows=4, seed=2)
+    mask_then = torch.cat([mask[rows], torch.ones_like(more)], 1)
+    positions = mask_then.cumsum(1)[:, 50:] - 1
+    logits = []
+    for cache in (OscarCache(model, profile="exact", max_rows=4), rounded_cache(model)):
+        with torch.no_grad():
+            model(ids, attention_mask=mask, past_key_values=cache)
+            cache.batch_select_indices(rows)
+            logits.append(
+                model(more, attention_mask=mask_then, position_ids=positions, past_key_values=cache).logits
+            )
+    torch.testing.assert_close(*logits, rtol=2e-3, atol=2e-3)  # logits of about 3; see test_beam_search

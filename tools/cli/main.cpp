@@ -65,6 +65,10 @@ int run(int argc, char** argv) {
   add_inspect(program);
   add_verify(program);
   add_convert(program);
+  add_calibrate(program);
+  add_evaluate(program);
+  add_bench(program);
+  add_map(program);
   add_completion(program);
   add_manual(program);
   try {

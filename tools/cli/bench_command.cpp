@@ -28,9 +28,10 @@ x BF16    how many times as fast as BF16
 error     |out - reference| / |reference| against the double-precision reference
           on 600 tokens, worst row: the same bits, computed twice
 
-Without MODEL: one layer of --heads and --dim, and tokens/s of that layer. Layers
-are as many as keep the cache out of the processor's own caches. GPUs are not
-measured here: bench/gpu_layer and bench/gpu_model in the source tree do that.
+Without MODEL: one layer of --heads and --dim, and tokens/s of that layer. As
+many layers are made as keep the cache out of the processor's own caches. GPUs
+are not measured here: bench/gpu_layer and bench/gpu_model in the source tree do
+that.
 
 Examples:
   oscar bench Qwen3-8B/config.json -c 4K -c 32K -p 2bit -p 4bit --threads 2

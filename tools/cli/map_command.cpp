@@ -20,8 +20,8 @@ layer, a column for a few neighbouring tokens. The darker, the more mass the
 tokens have received from the queries after them, summed over the query heads of
 the KV head and divided by the queries that could see them; the scale is
 logarithmic. Bars above the map mark what a cache keeps exact: the first tokens
-(--sink) and the newest (--recent). Red ticks are the tokens that the cache chose
-to keep at more bits, in profile 2bit.
+(--sink) and the newest (--recent). Red ticks are the tokens that the cache
+chose to keep at more bits, in profile 2bit.
 
 DUMP is what oscar evaluate reads.
 

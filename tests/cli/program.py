@@ -8,6 +8,7 @@ import math
 import os
 import pathlib
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -57,7 +58,7 @@ class Case(unittest.TestCase):
 
 
 class Help(Case):
-    COMMANDS = ["plan", "check", "inspect", "verify", "convert", "calibrate", "evaluate", "bench", "map", "completion"]
+    COMMANDS = ["plan", "check", "inspect", "verify", "convert", "calibrate", "evaluate", "bench", "map", "report", "completion"]
 
     def test_help_names_every_command_and_every_exit_status(self):
         words = call("--help").stdout
@@ -478,6 +479,113 @@ class Bench(Case):
         self.refused(1, "latent", "bench", MODELS / "deepseek-v3.json")
 
 
+class Report(Case):
+    """One page of everything: whole, safe, readable in both themes."""
+    RESULTS = HERE.parents[1] / "bench" / "results"
+    QUALITY = RESULTS / "2026-11-25-quality.json"
+
+    def page(self, *files):
+        out = self.folder / "report.html"
+        answer("report", *files, "-o", out, "--force")
+        return out.read_text()
+
+    def document(self, name, *arguments):
+        return self.write(name, json.dumps(answer(*arguments)).encode())
+
+    def documents(self):
+        dump = self.write("dump.safetensors", safetensors(dump_parts()))
+        return {
+            "memory": self.document("plan.json", "plan", MODELS / "qwen3-8b.json", "-c", "32K", "-m", "80GiB"),
+            "speed": self.document("bench.json", "bench", "--heads", "4/2", "--dim", "64", "-c", "300", "-c", "600", "-r", "1"),
+            "evaluate": self.document("evaluate.json", "evaluate", dump, "--budget", "3"),
+            "calibrate": self.document("calibrate.json", "calibrate", dump, "-o", self.folder / "c", "--theta", "10000", "--positions", "4K"),
+            "inspect": self.document("inspect.json", "inspect", self.folder / "c"),
+            "map": self.document("map.json", "map", dump, "-o", self.folder / "m"),
+            "quality": self.QUALITY,
+            "cpu": self.RESULTS / "2026-11-30-cpu_decode.json",
+        }
+
+    def test_every_document_becomes_a_section_and_nothing_is_fetched(self):
+        documents = self.documents()
+        html = self.page(*documents.values())
+        for number, section in enumerate(documents, 1):
+            self.assertIn(f'<h2 id="{section}-{number}">', html)
+        for way_out in ["<script", "src=", 'href="http', "url(", "@import", "<link", "<iframe"]:
+            self.assertNotIn(way_out, html)
+        for tag in ["svg", "table", "tr", "td", "th", "div", "span", "figure", "p"]:
+            self.assertEqual(len(re.findall(f"<{tag}[ >]", html)), html.count(f"</{tag}>"), tag)
+        self.assertNotIn("nan", re.sub(r"<[^>]*>", "", html).split())
+
+    def test_every_method_and_its_number_is_there(self):
+        html = self.page(self.QUALITY)
+        found = json.loads(self.QUALITY.read_text())
+        for arm in found["arms"].values():
+            self.assertIn(arm["label"], html)
+        for windows in found["results"].values():
+            for got in windows["model"].values():
+                self.assertIn(f'<td>{got["all"]["kl_mean"]:.4f}</td>', html)
+        plan = self.document("plan.json", "plan", MODELS / "qwen3-8b.json", "-c", "32K")
+        self.assertIn("691,425,316", self.page(plan))
+
+    def test_checked_in_pages_are_what_the_program_writes(self):
+        pages = sorted(self.RESULTS.glob("*-quality.html"))
+        self.assertTrue(pages)
+        for page in pages:
+            self.assertEqual(page.read_text(), self.page(page.with_suffix(".json")), page)
+
+    def test_colours_of_both_themes_have_contrast(self):
+        def luminance(colour):
+            digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+            parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+            return sum(w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
+                       for w, c in zip((0.2126, 0.7152, 0.0722), parts))
+
+        def contrast(a, b):
+            low, high = sorted((luminance(a), luminance(b)))
+            return (high + 0.05) / (low + 0.05)
+
+        html = self.page(self.QUALITY)
+        themes = [dict(re.findall(r"--(\w+): (#\w+);", theme)) for theme in re.findall(r":root {(.*?)}", html, re.S)]
+        self.assertEqual(len(themes), 2)
+        for theme in themes:
+            for name in ["ink", "soft", "s0", "s1", "s2", "s3", "s4", "s5"]:
+                self.assertGreaterEqual(contrast(theme[name], theme["bg"]), 4.5, (name, theme))
+        cells = set(re.findall(r"background:(#\w{6})", html))
+        self.assertGreater(len(cells), 1)
+        for cell in cells:
+            self.assertGreaterEqual(contrast(cell, "#1f2328"), 4.5)
+
+    def test_words_of_documents_stay_words(self):
+        found = json.loads(self.QUALITY.read_text())
+        found["arms"]["oscar"]["label"] = '<script>alert("1")</script>'
+        html = self.page(self.write("evil.json", json.dumps(found).encode()))
+        self.assertNotIn("<script", html)
+        self.assertIn("&lt;script>alert(&quot;1&quot;)", html)
+
+    def test_what_is_not_drawn_is_refused(self):
+        out = ["-o", self.folder / "out.html"]
+        self.refused(3, "no JSON", "report", FILES / "model.oscarcal", *out)
+        self.refused(3, "nothing that oscar report draws", "report", self.small, *out)
+        self.refused(3, "no object", "report", self.write("list", b"[1]"), *out)
+        self.refused(3, "exported sequence", "report", self.document("s", "inspect", FILES / "data-free.oscar"), *out)
+        self.refused(2, "FILE", "report", *out)
+        self.assertFalse((self.folder / "out.html").exists())
+        self.page(self.QUALITY)
+        self.refused(3, "exists already", "report", self.QUALITY, "-o", self.folder / "report.html")
+
+    def test_documents_with_any_field_gone_or_wrong_end_in_one_line(self):
+        for name, path in self.documents().items():
+            document = json.loads(path.read_text())
+            for key in document:
+                if name == "cpu" and key == "results":
+                    continue
+                for wrong in [None, [], {}, "x", -1, 1e300, [[{}]]]:
+                    changed = self.write("changed.json", json.dumps({**document, key: wrong}).encode())
+                    done = call("report", changed, "-o", self.folder / "out.html", "--force")
+                    self.assertIn(done.returncode, [0, 3], (name, key, wrong, done.stderr))
+                    self.assertEqual(done.stderr.count("\n"), 1 if done.returncode else 0, (name, key, wrong, done.stderr))
+
+
 class BadInput(Case):
     """Every command, with files that are missing, empty, cut, of another kind, huge or deep."""
 
@@ -491,6 +599,7 @@ class BadInput(Case):
         yield "evaluate", path
         yield "bench", path
         yield "map", path, "-o", self.folder / "out"
+        yield "report", path, "-o", self.folder / "out"
         yield "convert", "--model", path, "--keys", FILES / "keys.pt", "-o", self.folder / "out"
         yield "convert", "--model", self.small, "--keys", path, "-o", self.folder / "out"
 

@@ -109,25 +109,22 @@ uint64_t BenchCache::bytes() const {
   return stats.bytes_sequences;
 }
 
-double read_rate(uint32_t n_threads) {
-  constexpr size_t kNumbers = (size_t{256} << 20) / sizeof(uint64_t);
-  const std::vector<uint64_t> numbers(kNumbers, 1);
-  std::vector<uint64_t> sums(n_threads);
-  double best = 0;
-  for (int round = 0; round < 5; ++round) {
-    const double start = now_us();
-    std::vector<std::thread> threads;
-    for (uint32_t t = 0; t < n_threads; ++t)
-      threads.emplace_back([&, t] {
-        const auto from = numbers.begin() + static_cast<std::ptrdiff_t>(kNumbers / n_threads * t);
-        sums[t] = std::accumulate(from, from + static_cast<std::ptrdiff_t>(kNumbers / n_threads), uint64_t{0});
-      });
-    for (std::thread& thread : threads) thread.join();
-    const double us = now_us() - start;
-    const uint64_t read = std::accumulate(sums.begin(), sums.end(), uint64_t{0}) * sizeof(uint64_t);
-    best = std::max(best, static_cast<double>(read) / us * 1e6);
-  }
-  return best;
+ReadSpeed::ReadSpeed(uint32_t n_threads) : n_threads_(n_threads), numbers_((size_t{256} << 20) / sizeof(uint64_t), 1) {}
+
+double ReadSpeed::bytes_per_us() const {
+  const size_t share = numbers_.size() / n_threads_;
+  std::vector<uint64_t> sums(n_threads_);
+  const double start = now_us();
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < n_threads_; ++t)
+    threads.emplace_back([&, t] {
+      const auto from = numbers_.begin() + static_cast<std::ptrdiff_t>(share * t);
+      sums[t] = std::accumulate(from, from + static_cast<std::ptrdiff_t>(share), uint64_t{0});
+    });
+  for (std::thread& thread : threads) thread.join();
+  const double us = now_us() - start;
+  // Every number is 1: the sum is how many were read.
+  return static_cast<double>(std::accumulate(sums.begin(), sums.end(), uint64_t{0}) * sizeof(uint64_t)) / us;
 }
 
 double median(std::vector<double> numbers) {

@@ -30,8 +30,16 @@ class BenchCache {
   std::vector<float> out_;
 };
 
-// How fast so many threads read memory that no cache holds, in bytes a second.
-double read_rate(uint32_t n_threads);
+// Memory that no cache of a processor holds, and how fast so many threads read it.
+class ReadSpeed {
+ public:
+  explicit ReadSpeed(uint32_t n_threads);
+  double bytes_per_us() const;  // once more
+
+ private:
+  uint32_t n_threads_;
+  std::vector<uint64_t> numbers_;
+};
 
 double median(std::vector<double> numbers);
 

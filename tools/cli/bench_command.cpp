@@ -23,7 +23,7 @@ us        of one layer's attention
 tokens/s  of MODEL's layers of full attention, one after the other: attention
           alone, no weights; layers with a window are not counted
 GB/s      bytes of the layer's cache over that time
-of read   GB/s beside what as many threads read from memory, measured now
+of read   GB/s beside what as many threads read from memory, in turns with it
 x BF16    how many times as fast as BF16
 error     |out - reference| / |reference| against the double-precision reference
           on 600 tokens, worst row: the same bits, computed twice
@@ -128,12 +128,13 @@ double error_of(const ModelLayer& layer, const Choice& choice) {
 struct Result {
   std::string profile;
   uint64_t context = 0;
-  double us = 0, us_least = 0, tokens_per_s = 0, gb_per_s = 0, of_read = 0, times_bf16 = 0, bits = 0, error = 0;
+  double us = 0, us_least = 0, tokens_per_s = 0, gb_per_s = 0, read_gb_per_s = 0, of_read = 0, times_bf16 = 0, bits = 0,
+         error = 0;
 };
 
 // All profiles in turns; `exact` among them.
 std::vector<Result> measure(const Geometry& g, const Options& options, const std::vector<std::string>& profiles,
-                            uint64_t context, double read_bytes_per_s, const std::vector<double>& errors) {
+                            uint64_t context, const ReadSpeed& read_speed, const std::vector<double>& errors) {
   std::vector<std::unique_ptr<BenchCache>> caches;
   std::vector<uint32_t> n_layers;
   for (const std::string& profile : profiles) {
@@ -143,9 +144,14 @@ std::vector<Result> measure(const Geometry& g, const Options& options, const std
     caches.back()->attend_us();  // touches all of it once
   }
   std::vector<std::vector<double>> us(profiles.size());
-  for (uint32_t round = 0; round < options.repetitions; ++round)
+  std::vector<double> read;
+  const Progress progress("measuring");
+  for (uint32_t round = 0; round < options.repetitions; ++round) {
+    progress.step(round, options.repetitions);
+    read.push_back(read_speed.bytes_per_us());
     for (size_t i = 0; i < profiles.size(); ++i)
       for (const double x : caches[i]->attend_us()) us[i].push_back(x);
+  }
   const auto exact = static_cast<size_t>(std::find(profiles.begin(), profiles.end(), "exact") - profiles.begin());
   const double bf16 = median(us[exact]);
   const double elements = static_cast<double>(context * elements_per_token(g.layer));
@@ -159,7 +165,8 @@ std::vector<Result> measure(const Geometry& g, const Options& options, const std
     r.us_least = *std::min_element(us[i].begin(), us[i].end());
     r.tokens_per_s = 1e6 / (r.us * g.n_layers);
     r.gb_per_s = bytes / r.us * 1e-3;
-    r.of_read = bytes / r.us * 1e6 / read_bytes_per_s;
+    r.read_gb_per_s = median(read) * 1e-3;
+    r.of_read = r.gb_per_s / r.read_gb_per_s;
     r.times_bf16 = bf16 / r.us;
     r.bits = 8 * bytes / elements;
     r.error = errors[i];
@@ -183,8 +190,7 @@ void print(const std::vector<Result>& results, const std::string& format) {
   }
 }
 
-OrderedJson to_json(const Geometry& g, const Options& options, const std::vector<Result>& results,
-                    double read_bytes_per_s) {
+OrderedJson to_json(const Geometry& g, const Options& options, const std::vector<Result>& results) {
   OrderedJson list = OrderedJson::array();
   for (const Result& r : results)
     list.push_back({{"profile", r.profile},
@@ -194,6 +200,7 @@ OrderedJson to_json(const Geometry& g, const Options& options, const std::vector
                     {"us_least", r.us_least},
                     {"tokens_per_s", r.tokens_per_s},
                     {"gb_per_s", r.gb_per_s},
+                    {"read_gb_per_s", r.read_gb_per_s},
                     {"of_read", r.of_read},
                     {"times_bf16", r.times_bf16},
                     {"error", r.error}});
@@ -207,7 +214,6 @@ OrderedJson to_json(const Geometry& g, const Options& options, const std::vector
           {"value_dim", g.layer.value_dim},
           {"n_layers", g.n_layers},
           {"repetitions", options.repetitions},
-          {"read_gb_per_s", read_bytes_per_s * 1e-9},
           {"results", list}};
 }
 
@@ -225,21 +231,19 @@ Exit run(const Options& options) {
     layers_for(g.layer, choice, 600);  // says what is not served
     errors.push_back(error_of(g.layer, choice));
   }
-  const double rate = read_rate(options.threads);
+  const ReadSpeed read_speed(options.threads);
   std::vector<Result> results;
-  for (size_t i = 0; i < contexts.size(); ++i) {
-    const Progress progress("measuring");
-    progress.step(i, contexts.size());
-    const std::vector<Result> some = measure(g, options, profiles, contexts[i], rate, errors);
+  for (const uint64_t context : contexts) {
+    const std::vector<Result> some = measure(g, options, profiles, context, read_speed, errors);
     results.insert(results.end(), some.begin(), some.end());
   }
   if (options.json) {
-    print_json(to_json(g, options, results, rate));
+    print_json(to_json(g, options, results));
     return Exit::kYes;
   }
   if (options.format == "table")
-    std::printf("%s, %u threads, %u/%u heads of %u/%u, %.1f GB/s read\n", selected_backend().c_str(), options.threads,
-                g.layer.n_q_heads, g.layer.n_kv_heads, g.layer.key_dim, g.layer.value_dim, rate * 1e-9);
+    std::printf("%s, %u threads, %u/%u heads of %u/%u\n", selected_backend().c_str(), options.threads,
+                g.layer.n_q_heads, g.layer.n_kv_heads, g.layer.key_dim, g.layer.value_dim);
   print(results, options.format);
   return Exit::kYes;
 }

@@ -26,7 +26,7 @@ docs/cli.md; fields are only ever added.
 
 Exit status:
   0  done; the answer is yes
-  1  the answer is no: not served, or not verified
+  1  the answer is no: not served, not verified, or nothing within the budget
   2  the command line is wrong
   3  a file is missing, damaged, or not what it should be
   4  the library or this machine could not do it, e.g. for want of memory

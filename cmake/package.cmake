@@ -42,7 +42,8 @@ if(TARGET oscar_program)
   set(CPACK_DEBIAN_OSCAR_TOOLS_PACKAGE_DEPENDS "${oscar_runtime_package} (= ${PROJECT_VERSION})")
   set(CPACK_COMPONENT_OSCAR_TOOLS_DESCRIPTION
 "Says what a language model's cache of keys and values costs, whether liboscar
-serves it, and looks after calibration files. This is the program oscar.")
+serves it, makes and looks after calibration files, and measures errors and
+speed. This is the program oscar.")
   configure_file(${PROJECT_SOURCE_DIR}/packaging/tools.spdx.in ${PROJECT_BINARY_DIR}/tools.spdx @ONLY)
   file(READ ${PROJECT_BINARY_DIR}/tools.spdx oscar_tools_spdx)
 endif()

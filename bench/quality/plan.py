@@ -57,7 +57,7 @@ def parser():
     add("--store", type=pathlib.Path, default=pathlib.Path("build/quality"), metavar="DIR",
         help="where finished parts are kept; the same command goes on from there (default: build/quality)")
     add("--note", default="", metavar="TEXT", help="words for the report, e.g. what a calibration was made from")
-    for kind in ("json", "markdown", "html"):
+    for kind in ("json", "markdown"):
         add(f"--{kind}", type=pathlib.Path, metavar="FILE")
     return p
 

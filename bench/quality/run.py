@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures how far compressed caches move SmolLM2 from exact keys and values, and writes one table and one page.
+"""Measures how far compressed caches move SmolLM2 from exact keys and values, and writes one table.
 
 The full protocol takes a night on a CPU; stopped, it goes on where it stood. bench/quality/README.md says more.
 """
@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from oscar.evaluate import Capture
-from quality import page, plan, table, text
+from quality import plan, table, text
 from quality.figures import Figures
 from quality.levels import Levels
 from quality.roster import EXACT, roster
@@ -117,7 +117,6 @@ def main():
     for path, words in (
         (given.json, json.dumps(found, indent=1) + "\n"),
         (given.markdown, markdown),
-        (given.html, page.html(found)),
     ):
         if path:
             path.write_text(words, encoding="utf-8")

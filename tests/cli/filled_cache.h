@@ -39,6 +39,20 @@ class FilledCache {
     call(oscar_step_abort(cache_.get(), step));
     return bytes;
   }
+  std::vector<uint8_t> exported() const {
+    std::vector<uint8_t> bytes;
+    auto args = sized<oscar_export_args>();
+    args.user = &bytes;
+    args.write = [](void* user, const void* piece, uint64_t size) -> oscar_status {
+      const auto* from = static_cast<const uint8_t*>(piece);
+      static_cast<std::vector<uint8_t>*>(user)->insert(static_cast<std::vector<uint8_t>*>(user)->end(), from,
+                                                       from + size);
+      return OSCAR_OK;
+    };
+    uint64_t size = 0;
+    call(oscar_seq_export(cache_.get(), seq_, &args, &size));
+    return bytes;
+  }
   uint64_t bytes_fixed() const { return stats().bytes_fixed; }
 
  private:
@@ -62,20 +76,9 @@ class FilledCache {
     rows_.resize(uint64_t{n} * l.n_kv_heads * std::max(l.key_dim, l.value_dim), 0.25f);
     auto args = sized<oscar_append_args>();
     args.layer = layer;
-    args.k = tensor(n, l.n_kv_heads, l.key_dim);
-    args.v = tensor(n, l.n_kv_heads, l.value_dim);
+    args.k = host_tensor(rows_.data(), {n, l.n_kv_heads, l.key_dim});
+    args.v = host_tensor(rows_.data(), {n, l.n_kv_heads, l.value_dim});
     call(oscar_append(cache_.get(), step, &args, nullptr));
-  }
-  oscar_tensor tensor(uint32_t n, uint32_t heads, uint32_t dim) {
-    oscar_tensor t{};
-    t.data = rows_.data();
-    t.device_type = OSCAR_DEVICE_CPU;
-    t.dtype_code = OSCAR_DTYPE_FLOAT;
-    t.dtype_bits = 32;
-    t.dtype_lanes = 1;
-    t.ndim = 3;
-    t.shape[0] = n, t.shape[1] = heads, t.shape[2] = dim;
-    return t;
   }
 
   Serving serving_;

@@ -27,8 +27,7 @@ Examples:
   oscar check model.gguf --calibration model.oscarcal --shaped)";
 
 struct Options {
-  std::string model, context, profile = "2bit", calibration;
-  uint32_t batch = 1;
+  std::string profile = "2bit", calibration;
   ChoiceOptions choice;
   bool shaped = false, batch_invariant = false, self_calibrate = false, json = false;
 };
@@ -79,14 +78,13 @@ void print(const std::vector<Verdict>& verdicts) {
 }
 
 Exit run(const Options& options) {
-  const Model model = read_model(options.model);
+  const Model model = read_model(options.choice.model);
   Choice choice = choice_of(options.choice);
   choice.profile = options.profile;
-  choice.n_sequences = options.batch;
   choice.shaped = options.shaped;
   choice.batch_invariant = options.batch_invariant;
   choice.self_calibrate = options.self_calibrate;
-  const uint64_t context = context_of(options.context, model);
+  const uint64_t context = context_of(options.choice, model);
   choice.max_tokens = context;
   Calibration calibration;
   if (!options.calibration.empty()) {
@@ -115,10 +113,8 @@ Exit run(const Options& options) {
 void add_check(Program& program) {
   auto o = std::make_shared<Options>();
   Command command(program, "check", "whether a model and what it is to do are served", kFooter);
-  command.positional("MODEL", o->model, "config.json, its folder, or a GGUF file")
-      .text("-c,--context", o->context, "TOKENS", "tokens of a sequence (default: the model's longest)")
-      .number("-b,--batch", o->batch, 1, 1u << 20, "N", "sequences (default 1)")
-      .text("-p,--profile", o->profile, "NAME", "2bit (default), 2bit-plain, k3v2, 3bit, 4bit, exact")
+  add_model_options(command, o->choice);
+  command.text("-p,--profile", o->profile, "NAME", kProfiles)
       .text("--calibration", o->calibration, "FILE", "with the transforms of this calibration file")
       .flag("--shaped", o->shaped, "shaped rounding, which needs query moments")
       .flag("--self-calibrate", o->self_calibrate, "the cache calibrates itself")

@@ -4,6 +4,12 @@
 
 namespace oscar::cli {
 
+void add_model_options(Command& command, ChoiceOptions& options) {
+  command.positional("MODEL", options.model, "config.json, its folder, or a GGUF file")
+      .text("-c,--context", options.context, "TOKENS", "tokens of a sequence (default: the model's longest)")
+      .number("-b,--batch", options.batch, 1, 1u << 20, "N", "sequences (default 1)");
+}
+
 void add_choice_options(Command& command, ChoiceOptions& options) {
   constexpr uint32_t kMost = UINT32_MAX - 1;
   command.one_of("--device", options.device, {"cpu", "cuda"}, "cpu (default) or cuda")
@@ -17,6 +23,7 @@ void add_choice_options(Command& command, ChoiceOptions& options) {
 Choice choice_of(const ChoiceOptions& options) {
   Choice choice;
   choice.device = options.device;
+  choice.n_sequences = options.batch;
   choice.n_sink = options.sink;
   choice.n_recent = options.recent;
   choice.max_rollback = options.rollback;
@@ -25,8 +32,8 @@ Choice choice_of(const ChoiceOptions& options) {
   return choice;
 }
 
-uint64_t context_of(const std::string& given, const Model& model) {
-  if (!given.empty()) return parse_count(given, "--context");
+uint64_t context_of(const ChoiceOptions& options, const Model& model) {
+  if (!options.context.empty()) return parse_count(options.context, "--context");
   return model.max_positions > 0 ? model.max_positions : 32768;
 }
 

@@ -13,6 +13,14 @@ Command& Command::positional(const char* name, std::string& to, const char* word
   app_->add_option(name, to, words)->type_name("")->required();
   return *this;
 }
+Command& Command::optional_positional(const char* name, std::string& to, const char* words) {
+  app_->add_option(name, to, words)->type_name("");
+  return *this;
+}
+Command& Command::positionals(const char* name, std::vector<std::string>& to, const char* words) {
+  app_->add_option(name, to, words)->type_name("")->required();
+  return *this;
+}
 Command& Command::text(const char* names, std::string& to, const char* type, const char* words) {
   app_->add_option(names, to, words)->type_name(type);
   return *this;

@@ -23,6 +23,8 @@ class Command {
   Command(Program& program, const char* name, const char* line, const char* footer);
 
   Command& positional(const char* name, std::string& to, const char* words);
+  Command& optional_positional(const char* name, std::string& to, const char* words);
+  Command& positionals(const char* name, std::vector<std::string>& to, const char* words);
   Command& text(const char* names, std::string& to, const char* type, const char* words);
   Command& needed_text(const char* names, std::string& to, const char* type, const char* words);
   Command& texts(const char* names, std::vector<std::string>& to, const char* type, const char* words);
@@ -47,6 +49,11 @@ void add_check(Program& program);
 void add_inspect(Program& program);
 void add_verify(Program& program);
 void add_convert(Program& program);
+void add_calibrate(Program& program);
+void add_evaluate(Program& program);
+void add_bench(Program& program);
+void add_map(Program& program);
+void add_report(Program& program);
 void add_completion(Program& program);
 void add_manual(Program& program);
 

@@ -8,7 +8,7 @@ namespace oscar::cli {
 
 enum class Exit : int {
   kYes = 0,      // done; served; verified
-  kNo = 1,       // the answer is no: not served, not verified
+  kNo = 1,       // the answer is no: not served, not verified, nothing within the budget
   kUsage = 2,    // the command line is wrong
   kInput = 3,    // a file is missing, damaged, or not what it should be
   kLibrary = 4,  // the library or this machine could not do it

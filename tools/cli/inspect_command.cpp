@@ -7,6 +7,7 @@
 #include "file.h"
 #include "library.h"
 #include "output.h"
+#include "sequence_file.h"
 #include "svg_plot.h"
 #include "text.h"
 
@@ -15,7 +16,9 @@ namespace oscar::cli {
 namespace {
 
 constexpr const char* kFooter = R"(Geometry, origin, fingerprints, and the condition of every matrix of a
-calibration file. What a file is, its first bytes say.
+calibration file; tokens, windows and what is stored in which form of an
+exported sequence, by its header (oscar verify reads all of it). What a file is,
+its first bytes say.
 
 The condition of a transform is its largest singular value over its smallest:
 how much undoing it can amplify an error. That of a query moment says how
@@ -179,26 +182,99 @@ Exit inspect_calibration(const Options& options, std::span<const uint8_t> bytes)
   return Exit::kYes;
 }
 
+std::string storage_of(const SequenceLayer& layer) {
+  if (layer.exact) return "exact";
+  if (layer.n_refined == 0) return "2 bits";
+  return text("2 bits, %u of 128 at %u/%u", layer.n_refined, 2 + layer.key_plane, 2 + layer.value_plane);
+}
+
+OrderedJson to_json(const SequenceHeader& header) {
+  OrderedJson layers = OrderedJson::array(), classes = OrderedJson::array();
+  for (const SequenceLayer& l : header.layers)
+    layers.push_back({{"n_q_heads", l.n_q_heads},
+                      {"n_kv_heads", l.n_kv_heads},
+                      {"key_dim", l.key_dim},
+                      {"value_dim", l.value_dim},
+                      {"window", l.window},
+                      {"exact", l.exact != 0},
+                      {"n_refined", l.n_refined},
+                      {"refined_key_bits", 2 + l.key_plane},
+                      {"refined_value_bits", 2 + l.value_plane},
+                      {"kv_source", l.kv_source},
+                      {"class", l.layer_class}});
+  for (const SequenceClass& c : header.classes)
+    classes.push_back({{"packed_end", c.packed_end},
+                       {"kept_from", c.kept_from},
+                       {"n_blocks", c.n_blocks},
+                       {"n_pages", c.n_pages},
+                       {"block_bytes", c.block_bytes},
+                       {"page_bytes", c.page_bytes},
+                       {"vote_bytes", c.vote_bytes}});
+  return {{"command", "inspect"},
+          {"kind", "sequence"},
+          {"bytes_file", header.file_bytes},
+          {"fingerprint", hex(header.fingerprint)},
+          {"n_tokens", header.n_tokens},
+          {"n_sink", header.n_sink},
+          {"n_recent", header.n_recent},
+          {"max_rollback", header.max_rollback},
+          {"layers", layers},
+          {"classes", classes}};
+}
+
+void print(const std::string& path, const SequenceHeader& header) {
+  std::printf("%s: exported sequence, %s bytes\n", printable(path).c_str(), grouped(header.file_bytes).c_str());
+  std::printf("  fingerprint  %s, of its calibration\n", hex(header.fingerprint).c_str());
+  std::printf("  tokens       %s\n", grouped(header.n_tokens).c_str());
+  std::printf("  windows      %u first and %u newest exact, %u can be taken back\n\n", header.n_sink, header.n_recent,
+              header.max_rollback);
+  Table table({"class", "layers", "heads", "dims", "window", "stored", "packed to", "blocks", "exact pages"});
+  for (uint32_t c = 0; c < header.classes.size(); ++c) {
+    const SequenceClass& kept = header.classes[c];
+    uint32_t n = 0;
+    const SequenceLayer* one = nullptr;
+    for (const SequenceLayer& layer : header.layers)
+      if (layer.layer_class == c) one = &layer, ++n;
+    if (!one) continue;
+    table.add({std::to_string(c), std::to_string(n), text("%u/%u", one->n_q_heads, one->n_kv_heads),
+               text("%u/%u", one->key_dim, one->value_dim), one->window > 0 ? grouped(one->window) : "-",
+               storage_of(*one), grouped(kept.packed_end), grouped(kept.n_blocks), grouped(kept.n_pages)});
+  }
+  table.print();
+}
+
+Exit inspect_sequence(const Options& options, std::span<const uint8_t> bytes) {
+  if (!options.svg.empty()) bad_usage("--svg is for calibration files: an exported sequence has no spectra");
+  const SequenceHeader header = read_sequence_header(bytes, options.file);
+  if (options.json) {
+    print_json(to_json(header));
+  } else {
+    print(options.file, header);
+  }
+  return Exit::kYes;
+}
+
 // What a file is, by its first bytes.
 struct Kind {
   bool (*is)(std::span<const uint8_t> bytes);
   Exit (*inspect)(const Options& options, std::span<const uint8_t> bytes);
 };
-constexpr Kind kFileKinds[] = {{is_calibration, inspect_calibration}};
+constexpr Kind kFileKinds[] = {{is_calibration, inspect_calibration}, {is_sequence, inspect_sequence}};
 
 Exit run(const Options& options) {
   const MappedFile file(options.file);
   for (const Kind& kind : kFileKinds)
     if (kind.is(file.bytes())) return kind.inspect(options, file.bytes());
-  bad_input(text("%s: no file of liboscar's: it does not begin with OSCARCAL", printable(options.file).c_str()));
+  bad_input(
+      text("%s: no file of liboscar's: it begins with neither OSCARCAL nor OSCARSEQ", printable(options.file).c_str()));
 }
 
 }  // namespace
 
 void add_inspect(Program& program) {
   auto o = std::make_shared<Options>();
-  Command(program, "inspect", "what is in a calibration file", kFooter)
-      .positional("FILE", o->file, "a calibration file")
+  Command(program, "inspect", "what is in a calibration or an exported sequence", kFooter)
+      .positional("FILE", o->file, "a calibration file or an exported sequence")
       .text("--svg", o->svg, "FILE", "draw the spectra into this file")
       .flag("--spectra", o->spectra, "all singular values, in --json")
       .flag("--force", o->force, "replace the file of --svg")

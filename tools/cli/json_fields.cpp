@@ -10,7 +10,7 @@ constexpr size_t kMostBytes = 4u << 20;
 constexpr int kMostDepth = 64;
 }  // namespace
 
-Json parse_json(std::span<const uint8_t> bytes, const std::string& name) {
+Json parse_json(std::span<const uint8_t> bytes, const std::string& name, const char* otherwise) {
   const std::string file = printable(name);
   if (bytes.size() > kMostBytes)
     bad_input(text("%s: %zu bytes, a description in JSON has at most %zu", file.c_str(), bytes.size(), kMostBytes));
@@ -21,7 +21,7 @@ Json parse_json(std::span<const uint8_t> bytes, const std::string& name) {
   try {
     return Json::parse(bytes.begin(), bytes.end(), watch_depth);
   } catch (const Json::parse_error& error) {
-    bad_input(text("%s: neither JSON nor GGUF (JSON fails at byte %zu)", file.c_str(), error.byte));
+    bad_input(text("%s: %s (JSON fails at byte %zu)", file.c_str(), otherwise, error.byte));
   } catch (const Json::out_of_range&) {
     bad_input(text("%s: a number in its JSON is too large", file.c_str()));
   }

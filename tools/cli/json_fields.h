@@ -11,8 +11,8 @@ namespace oscar::cli {
 
 using Json = nlohmann::json;
 
-// Parses a whole document of at most 4 MiB and 64 levels. Throws Failure (input).
-Json parse_json(std::span<const uint8_t> bytes, const std::string& name);
+// Parses a whole document of at most 4 MiB and 64 levels. Throws Failure (input); `otherwise` is what else it is not.
+Json parse_json(std::span<const uint8_t> bytes, const std::string& name, const char* otherwise = "no JSON");
 
 class JsonFields {
  public:

@@ -8,6 +8,18 @@ void call(oscar_status status) {
   if (status != OSCAR_OK) throw Failure(Exit::kLibrary, oscar_last_error());
 }
 
+oscar_tensor host_tensor(const void* data, uint8_t dtype_code, uint8_t dtype_bits,
+                         std::initializer_list<uint64_t> shape) {
+  oscar_tensor t{};
+  t.data = const_cast<void*>(data);
+  t.device_type = OSCAR_DEVICE_CPU;
+  t.dtype_code = dtype_code;
+  t.dtype_bits = dtype_bits;
+  t.dtype_lanes = 1;
+  for (const uint64_t extent : shape) t.shape[t.ndim++] = static_cast<int64_t>(extent);
+  return t;
+}
+
 std::string selected_backend() {
   auto info = sized<oscar_backend_info>();
   for (uint32_t i = 0; oscar_backend_get(i, &info) == OSCAR_OK; ++i)

@@ -2,6 +2,7 @@
 #pragma once
 #include <oscar/oscar.h>
 
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
@@ -28,6 +29,13 @@ T sized() {
   T value{};
   value.struct_size = sizeof value;
   return value;
+}
+
+// A dense tensor in host memory. The library writes to outputs only.
+oscar_tensor host_tensor(const void* data, uint8_t dtype_code, uint8_t dtype_bits,
+                         std::initializer_list<uint64_t> shape);
+inline oscar_tensor host_tensor(const float* data, std::initializer_list<uint64_t> shape) {
+  return host_tensor(data, OSCAR_DTYPE_FLOAT, 32, shape);
 }
 
 // The backend that a cache created now uses.

@@ -12,19 +12,21 @@ namespace {
 
 constexpr const char* kDescription = R"(oscar - a language model's key/value cache at about two bits per element
 
-Says what a cache costs and whether it is served, and looks after calibration
-files, with liboscar. Every command has its own help: oscar COMMAND --help.)";
+Says what a cache costs and whether it is served, makes and looks after
+calibration files, and measures errors and speed, with liboscar. Every command
+has its own help: oscar COMMAND --help.)";
 
 constexpr const char* kFooter = R"(MODEL is a Hugging Face config.json, the folder that holds one, or a GGUF file,
 of which only the header is read. Counts may end in K or M (1024, 1024^2), bytes
-in KiB, MiB, GiB, TiB or KB, MB, GB, TB.
+in KiB, MiB, GiB, TiB or KB, MB, GB, TB. DUMP is a .safetensors or .npz file
+with what a model computed for a text; examples/python/capture.py writes one.
 
 --json prints one JSON document instead of tables. Its fields are described in
 docs/cli.md; fields are only ever added.
 
 Exit status:
   0  done; the answer is yes
-  1  the answer is no: not served, or not verified
+  1  the answer is no: not served, not verified, or nothing within the budget
   2  the command line is wrong
   3  a file is missing, damaged, or not what it should be
   4  the library or this machine could not do it, e.g. for want of memory
@@ -34,6 +36,9 @@ Examples:
   oscar plan Qwen3-8B/config.json --context 128K --batch 4 --memory 80GiB
   oscar check model.gguf --profile 4bit && echo served
   oscar verify model.oscarcal --model Qwen3-8B
+  oscar evaluate dump.safetensors --calibration model.oscarcal --budget 3
+  oscar bench Qwen3-8B/config.json --json > bench.json
+  oscar report bench.json -o report.html
 
 Environment:
   OSCAR_BACKEND  forces one way of computing by name, e.g. avx2)";
@@ -65,6 +70,11 @@ int run(int argc, char** argv) {
   add_inspect(program);
   add_verify(program);
   add_convert(program);
+  add_calibrate(program);
+  add_evaluate(program);
+  add_bench(program);
+  add_map(program);
+  add_report(program);
   add_completion(program);
   add_manual(program);
   try {

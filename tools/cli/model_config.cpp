@@ -245,7 +245,7 @@ class ConfigReader {
 }  // namespace
 
 Model model_from_config(std::span<const uint8_t> bytes, const std::string& name) {
-  const Json document = parse_json(bytes, name);
+  const Json document = parse_json(bytes, name, "neither JSON nor GGUF");
   const JsonFields fields = language_part(document, name);
   Model model = ConfigReader(fields).read();
   check_elements(model, name);

@@ -37,8 +37,7 @@ Example:
   oscar plan Qwen3-8B/config.json -c 128K -m 80GiB -p 2bit -p 4bit)";
 
 struct Options {
-  std::string model, context, memory;
-  uint32_t batch = 1;
+  std::string memory;
   std::vector<std::string> profiles;
   ChoiceOptions choice;
   bool json = false;
@@ -140,12 +139,12 @@ void print_words(const Plan& plan) {
 }
 
 Exit run(const Options& options) {
-  const Model model = read_model(options.model);
+  const Model model = read_model(options.choice.model);
   const uint64_t memory = options.memory.empty() ? 0 : parse_bytes(options.memory, "--memory");
   const std::vector<std::string> profiles = options.profiles.empty() ? std::vector<std::string>{"2bit"}
                                                                      : options.profiles;
-  const Plan plan = make_plan(model, choice_of(options.choice), profiles, context_of(options.context, model),
-                              options.batch, memory);
+  const Plan plan = make_plan(model, choice_of(options.choice), profiles, context_of(options.choice, model),
+                              options.choice.batch, memory);
   if (options.json) {
     print_json(to_json(plan));
   } else {
@@ -162,11 +161,9 @@ Exit run(const Options& options) {
 void add_plan(Program& program) {
   auto o = std::make_shared<Options>();
   Command command(program, "plan", "what a model's cache costs, and what fits in memory", kFooter);
-  command.positional("MODEL", o->model, "config.json, its folder, or a GGUF file")
-      .text("-c,--context", o->context, "TOKENS", "tokens of a sequence (default: the model's longest)")
-      .number("-b,--batch", o->batch, 1, 1u << 20, "N", "sequences (default 1)")
-      .text("-m,--memory", o->memory, "BYTES", "say what fits in this much memory")
-      .texts("-p,--profile", o->profiles, "NAME", "2bit (default), 2bit-plain, k3v2, 3bit, 4bit, exact; repeatable");
+  add_model_options(command, o->choice);
+  command.text("-m,--memory", o->memory, "BYTES", "say what fits in this much memory")
+      .texts("-p,--profile", o->profiles, "NAME", (std::string(kProfiles) + "; repeatable").c_str());
   add_choice_options(command, o->choice);
   command.flag("--json", o->json, "one JSON document").on_call(o, run);
 }

@@ -8,6 +8,7 @@
 #include "fit.h"
 #include "library.h"
 #include "output.h"
+#include "sequence_file.h"
 #include "serving.h"
 #include "text.h"
 
@@ -19,13 +20,18 @@ constexpr const char* kFooter = R"(Reads the whole file as the library does: che
 it again in memory, and compares. Then, where they are given, its fingerprint
 with --fingerprint and its geometry with --model. Exit status 1 on any doubt.
 
+An exported sequence is imported into a cache made for it: both checksums, every
+size, every block. Where its cache was calibrated, --calibration must give that
+file; --fingerprint is then that of the transforms it was stored with.
+
 The checksum finds damage; it does not prove who made the file.
 
-Example:
-  oscar verify model.oscarcal --model Qwen3-8B --fingerprint 0123456789abcdef)";
+Examples:
+  oscar verify model.oscarcal --model Qwen3-8B --fingerprint 0123456789abcdef
+  oscar verify chat.oscar --calibration model.oscarcal)";
 
 struct Options {
-  std::string file, fingerprint, model;
+  std::string file, fingerprint, model, calibration;
   bool json = false;
 };
 
@@ -43,10 +49,14 @@ Finding is_written_as_read(const oscar_calibration* calibration, std::span<const
   return {"written again, the same bytes", same ? "" : "the library writes other bytes than it has read"};
 }
 
-Finding has_fingerprint(const oscar_calibration* calibration, const std::string& wanted) {
+uint64_t fingerprint_of(const oscar_calibration* calibration) {
   auto info = sized<oscar_calibration_info>();
   call(oscar_calibration_info_get(calibration, &info));
-  const std::string found = text("%016llx", static_cast<unsigned long long>(info.fingerprint));
+  return info.fingerprint;
+}
+
+Finding has_fingerprint(uint64_t fingerprint, const std::string& wanted) {
+  const std::string found = text("%016llx", static_cast<unsigned long long>(fingerprint));
   return {"fingerprint", found == wanted ? "" : "is " + found + ", wanted " + wanted};
 }
 
@@ -73,7 +83,24 @@ std::string check_fingerprint(const std::string& given) {
   return given;
 }
 
+std::vector<Finding> verify_sequence(const Options& options, std::span<const uint8_t> bytes) {
+  if (!options.model.empty()) bad_usage("--model is for calibration files: an exported sequence has its own geometry");
+  SequenceHeader header;
+  try {
+    header = read_sequence_header(bytes, options.file);
+  } catch (const Failure& failure) {
+    return {Finding{"header", failure.what()}};
+  }
+  Calibration calibration;
+  if (!options.calibration.empty())
+    calibration = load_calibration(MappedFile(options.calibration).bytes(), options.calibration);
+  std::vector<Finding> findings{{"checksums, sizes and blocks", import_problem(header, bytes, calibration.get())}};
+  if (!options.fingerprint.empty()) findings.push_back(has_fingerprint(header.fingerprint, options.fingerprint));
+  return findings;
+}
+
 std::vector<Finding> verify_calibration(const Options& options, std::span<const uint8_t> bytes) {
+  if (!options.calibration.empty()) bad_usage("--calibration is for exported sequences");
   std::vector<Finding> findings;
   oscar_calibration* loaded = nullptr;
   const oscar_status status = oscar_calibration_load(bytes.data(), bytes.size(), &loaded);
@@ -82,7 +109,7 @@ std::vector<Finding> verify_calibration(const Options& options, std::span<const 
   findings.push_back({"checksum, format and matrices", status == OSCAR_OK ? "" : oscar_last_error()});
   if (!calibration) return findings;
   findings.push_back(is_written_as_read(loaded, bytes));
-  if (!options.fingerprint.empty()) findings.push_back(has_fingerprint(loaded, options.fingerprint));
+  if (!options.fingerprint.empty()) findings.push_back(has_fingerprint(fingerprint_of(loaded), options.fingerprint));
   if (!options.model.empty()) findings.push_back(fits_model(loaded, options.model));
   return findings;
 }
@@ -93,12 +120,12 @@ struct Kind {
   bool (*is)(std::span<const uint8_t> bytes);
   std::vector<Finding> (*verify)(const Options& options, std::span<const uint8_t> bytes);
 };
-constexpr Kind kFileKinds[] = {{is_calibration, verify_calibration}};
+constexpr Kind kFileKinds[] = {{is_calibration, verify_calibration}, {is_sequence, verify_sequence}};
 
 std::vector<Finding> verify(const Options& options, std::span<const uint8_t> bytes) {
   for (const Kind& kind : kFileKinds)
     if (kind.is(bytes)) return kind.verify(options, bytes);
-  return {{"a file of liboscar's", "it does not begin with OSCARCAL"}};
+  return {{"a file of liboscar's", "it begins with neither OSCARCAL nor OSCARSEQ"}};
 }
 
 Exit run(const Options& options) {
@@ -123,10 +150,11 @@ Exit run(const Options& options) {
 
 void add_verify(Program& program) {
   auto o = std::make_shared<Options>();
-  Command(program, "verify", "whether a calibration file is whole and right", kFooter)
-      .positional("FILE", o->file, "a calibration file")
+  Command(program, "verify", "whether a file is whole and right", kFooter)
+      .positional("FILE", o->file, "a calibration file or an exported sequence")
       .text("--fingerprint", o->fingerprint, "HEX", "the transforms that it must have")
-      .text("--model", o->model, "MODEL", "the model that it must fit")
+      .text("--model", o->model, "MODEL", "the model that a calibration must fit")
+      .text("--calibration", o->calibration, "FILE", "that of the cache an exported sequence is from")
       .flag("--json", o->json, "one JSON document")
       .on_call(o, run);
 }

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <string>
 
+#include "cli/filled_cache.h"
 #include "cli/gguf_writer.h"
 #include "library.h"
 #include "unit/torch_file.h"
@@ -28,20 +29,10 @@ std::vector<float> diagonals(float most) {
   return all;
 }
 
-oscar_tensor matrices(std::vector<float>& data) {
-  oscar_tensor t{};
-  t.data = data.data();
-  t.device_type = OSCAR_DEVICE_CPU;
-  t.dtype_code = OSCAR_DTYPE_FLOAT;
-  t.dtype_bits = 32;
-  t.dtype_lanes = 1;
-  t.ndim = 3;
-  t.shape[0] = kHeads, t.shape[1] = kDim, t.shape[2] = kDim;
-  return t;
-}
+oscar_tensor matrices(const std::vector<float>& data) { return cli::host_tensor(data.data(), {kHeads, kDim, kDim}); }
 
 std::vector<uint8_t> calibration() {
-  std::vector<float> key = diagonals(2), moment = diagonals(10), value = diagonals(3);
+  const std::vector<float> key = diagonals(2), moment = diagonals(10), value = diagonals(3);
   auto layer = cli::sized<oscar_calibration_layer>();
   layer.n_kv_heads = kHeads;
   layer.key_dim = layer.value_dim = kDim;
@@ -57,6 +48,29 @@ std::vector<uint8_t> calibration() {
   std::vector<uint8_t> bytes(size);
   cli::call(oscar_calibration_save(created, bytes.data(), size, &size));
   return bytes;
+}
+
+// A sequence of 400 tokens in layers of the calibration's geometry, the second with a window.
+std::vector<uint8_t> sequence(const std::vector<uint8_t>& calibration) {
+  cli::Model model;
+  for (uint32_t i = 0; i < kLayers; ++i) {
+    cli::ModelLayer layer;
+    layer.n_q_heads = 4;
+    layer.n_kv_heads = kHeads;
+    layer.key_dim = layer.value_dim = kDim;
+    if (i == 1) layer.attention = cli::Attention::kSliding, layer.window = 350;
+    layer.source = i;
+    model.layers.push_back(layer);
+  }
+  const cli::Calibration transforms = calibration.empty() ? nullptr : cli::load_calibration(calibration, "calibration");
+  cli::Choice choice;
+  choice.max_tokens = 1024;
+  choice.n_recent = 32;
+  choice.max_step_tokens = 50;
+  choice.calibration = transforms.get();
+  cli::test::FilledCache cache(model, choice, uint64_t{64} << 20);
+  cache.fill(400);
+  return cache.exported();
 }
 
 // Rotations of layers 5 and 6, as the authors of OSCAR publish them.
@@ -78,7 +92,10 @@ int main(int argc, char** argv) {
   const std::filesystem::path folder(argv[1]);
   std::filesystem::create_directories(folder);
   write(folder / "smollm2.gguf", cli::test::smollm2_header());
-  write(folder / "model.oscarcal", calibration());
+  const std::vector<uint8_t> transforms = calibration();
+  write(folder / "model.oscarcal", transforms);
+  write(folder / "data-free.oscar", sequence({}));
+  write(folder / "calibrated.oscar", sequence(transforms));
   write(folder / "keys.pt", rotations(1));
   write(folder / "values.pt", rotations(2));
   return 0;

@@ -109,7 +109,7 @@ TEST_CASE("elements that are not finite are told once, with their layer and numb
   Cache cache(config());
   Listener log(cache);
   const oscar_seq seq = cache.open();
-  for (uint64_t first : {0u, 64u, 128u, 192u, 256u}) {
+  for (uint64_t first : {0u, 64u, 128u, 192u, 256u, 320u, 384u}) {  // two blocks, of which the first has them
     const oscar_step step = begin(cache, {{seq, 64, 0}});
     for (uint32_t layer = 0; layer < 2; ++layer) {
       LayerInput in = make_input(kGeometry, range(first, 64), layer);

@@ -28,13 +28,13 @@ Section memory_section(const Json& document) {
       rows.push_back({{name, "not served", "", "", ""}, is_ours(name)});
       continue;
     }
-    const auto bytes = format.at("bytes").get<uint64_t>();
+    const auto bytes = whole<uint64_t>(format.at("bytes"));
     const auto bits = format.at("bits_per_element").get<double>();
     all.push_back(
         {name, text("%s, %.2f bits", bytes_text(bytes).c_str(), bits), static_cast<double>(bytes), is_ours(name)});
     rows.push_back(
-        {{name, grouped(bytes), text("%.3f", bits), fits ? grouped(format.at("longest_sequence").get<uint64_t>()) : "",
-          fits ? grouped(format.at("largest_batch").get<uint64_t>()) : ""},
+        {{name, grouped(bytes), text("%.3f", bits), fits ? grouped(whole<uint64_t>(format.at("longest_sequence"))) : "",
+          fits ? grouped(whole<uint64_t>(format.at("largest_batch"))) : ""},
          is_ours(name)});
   }
   std::vector<std::string> head{"format", "bytes", "bits per element", "longest sequence", "largest batch"};
@@ -45,11 +45,12 @@ Section memory_section(const Json& document) {
   std::string words = text(
       "Bytes of the cache of %s, %llu layers, at %s tokens and a batch of %llu, counted by oscar plan.",
       document.at("model_type").get<std::string>().c_str(),
-      static_cast<unsigned long long>(document.at("n_layers").get<uint64_t>()),
-      grouped(document.at("context").get<uint64_t>()).c_str(),
-      static_cast<unsigned long long>(document.at("batch").get<uint64_t>()));
+      static_cast<unsigned long long>(whole<uint64_t>(document.at("n_layers"))),
+      grouped(whole<uint64_t>(document.at("context"))).c_str(),
+      static_cast<unsigned long long>(whole<uint64_t>(document.at("batch"))));
   if (fits)
-    words += " Longest sequence and largest batch: in " + bytes_text(document.at("memory_bytes").get<uint64_t>()) + ".";
+    words += " Longest sequence and largest batch: in " + bytes_text(whole<uint64_t>(document.at("memory_bytes"))) +
+             ".";
   return {"memory", "Memory", paragraph(words) + bars(all) + html_table(head, rows)};
 }
 
@@ -58,7 +59,7 @@ Section bench_section(const Json& document) {
   std::vector<HtmlRow> rows;
   for (const Json& r : document.at("results")) {
     const auto profile = r.at("profile").get<std::string>();
-    const auto context = r.at("context").get<uint64_t>();
+    const auto context = whole<uint64_t>(r.at("context"));
     const auto us = r.at("us").get<double>();
     Series& line = lines[profile];
     line.name = profile == "exact" ? "exact (BF16)" : profile;
@@ -76,9 +77,9 @@ Section bench_section(const Json& document) {
   std::string words = text("Attention of one new token, measured by oscar bench: liboscar %s, %s, %u thread(s), %u/%u "
                            "heads of %u. Medians; all profiles, and reading memory, in turns.",
                            document.at("version").get<std::string>().c_str(),
-                           document.at("backend").get<std::string>().c_str(), document.at("threads").get<uint32_t>(),
-                           document.at("n_q_heads").get<uint32_t>(), document.at("n_kv_heads").get<uint32_t>(),
-                           document.at("key_dim").get<uint32_t>());
+                           document.at("backend").get<std::string>().c_str(), whole<uint32_t>(document.at("threads")),
+                           whole<uint32_t>(document.at("n_q_heads")), whole<uint32_t>(document.at("n_kv_heads")),
+                           whole<uint32_t>(document.at("key_dim")));
   return {"speed", "Speed beside BF16",
           paragraph(words) + chart_figure(chart) +
               html_table({"profile", "context", "bits", "us", "tokens/s", "GB/s", "of read", "x BF16"}, rows)};
@@ -88,8 +89,8 @@ Section cpu_section(const Json& document) {
   // [shape, threads][name][context]
   std::map<std::pair<std::string, uint32_t>, std::map<std::string, std::map<uint64_t, double>>> all;
   for (const Json& r : document.at("results"))
-    all[{r.at("shape").get<std::string>(), r.at("threads").get<uint32_t>()}][r.at("name").get<std::string>()]
-       [r.at("context").get<uint64_t>()] = r.at("ms").get<double>();
+    all[{r.at("shape").get<std::string>(), whole<uint32_t>(r.at("threads"))}][r.at("name").get<std::string>()]
+       [whole<uint64_t>(r.at("context"))] = r.at("ms").get<double>();
   std::string body = paragraph(
       text("Attention of one new token in one layer, made by bench/cpu.py on %s, commit %s: %s. "
            "All in turns; medians.",

@@ -104,7 +104,7 @@ std::string recall_level(const Json& document, const Json& level) {
     for (const auto& [depth, part] : got.at("needle").at("groups").items()) {
       if (needles.empty()) {
         depths.push_back(text("%.0f%%", 100 * std::atof(depth.c_str())));
-        n_kept += part.at("n_kept").get<uint64_t>();
+        n_kept += whole<uint64_t>(part.at("n_kept"));
       }
       const Json& right = part.at("right_of_kept");
       HeatCell cell{std::nullopt, "-"};
@@ -160,8 +160,8 @@ std::string made(const Json& d) {
       d.at("date").get<std::string>().c_str(), d.at("commit").get<std::string>().c_str(),
       d.at("version").get<std::string>().c_str(), d.at("backend").get<std::string>().c_str(),
       d.at("processor").get<std::string>().c_str(), d.at("model").get<std::string>().c_str(),
-      static_cast<unsigned long long>(s.value("windows", uint64_t{1})),
-      static_cast<unsigned long long>(s.at("tokens").get<uint64_t>()));
+      static_cast<unsigned long long>((s.contains("windows") ? whole<uint64_t>(s.at("windows")) : 1)),
+      static_cast<unsigned long long>(whole<uint64_t>(s.at("tokens"))));
   return paragraph(words + d.value("note", ""));
 }
 
@@ -180,7 +180,7 @@ Section quality_section(const Json& document) {
   for (const auto& [windows, levels] : found) {
     const Json& w = document.at("exact_windows").at(windows);
     body += heading(3, text("%s windows: %u first and %u newest tokens exact", windows.c_str(),
-                            w.at("n_sink").get<uint32_t>(), w.at("n_recent").get<uint32_t>()));
+                            whole<uint32_t>(w.at("n_sink")), whole<uint32_t>(w.at("n_recent"))));
     if (levels.contains("model")) body += model_level(document, levels.at("model"), windows);
     if (levels.contains("recall")) body += recall_level(document, levels.at("recall"));
     if (levels.contains("tensor")) body += tensor_level(document, levels.at("tensor"));

@@ -1,9 +1,19 @@
 // What `oscar report` makes of one JSON document.
 #pragma once
+#include <limits>
+
 #include "html.h"
 #include "json_fields.h"
 
 namespace oscar::cli {
+
+// A whole number of a document; a Json::exception where it is none, or too large for the type.
+template <class T>
+T whole(const Json& value) {
+  if (!value.is_number_unsigned() || value.get<uint64_t>() > std::numeric_limits<T>::max())
+    throw Json::type_error::create(302, "it is no whole number", &value);
+  return value.get<T>();
+}
 
 // By what the document says it is. Throws Failure (input), which names the file, where nothing is drawn for it, or it is not
 // laid out as it should be.

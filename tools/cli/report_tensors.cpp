@@ -35,7 +35,7 @@ Section evaluate_section(const Json& document) {
     }
   }
   std::vector<HeatRow> rows;
-  for (size_t layer = 0; layer < document.at("n_layers").get<size_t>() && layer < 4096; ++layer) {
+  for (size_t layer = 0; layer < whole<size_t>(document.at("n_layers")) && layer < 4096; ++layer) {
     HeatRow row{text("layer %zu", layer), false, {}};
     for (const Json& p : document.at("profiles")) {
       const auto error = p.at("layers").at(layer).get<double>();
@@ -46,10 +46,10 @@ Section evaluate_section(const Json& document) {
   std::string words = text(
       "|out - exact| / |exact| of attention's output, root mean square over heads, measured by oscar evaluate on %llu "
       "tokens, %s; %llu first and %llu newest tokens exact.",
-      static_cast<unsigned long long>(document.at("n_tokens").get<uint64_t>()),
+      static_cast<unsigned long long>(whole<uint64_t>(document.at("n_tokens"))),
       document.at("calibrated").get<bool>() ? "calibrated" : "data-free",
-      static_cast<unsigned long long>(document.at("sink").get<uint64_t>()),
-      static_cast<unsigned long long>(document.at("recent").get<uint64_t>()));
+      static_cast<unsigned long long>(whole<uint64_t>(document.at("sink"))),
+      static_cast<unsigned long long>(whole<uint64_t>(document.at("recent"))));
   const auto suggestion = document.find("suggestion");
   if (suggestion != document.end() && suggestion->is_string())
     words += " Suggested within the budget: " + suggestion->get<std::string>() + ".";
@@ -68,7 +68,7 @@ Section calibrate_section(const Json& document) {
   return {"calibrate", "What a calibration is worth",
           paragraph(text("Profile 2bit on the last quarter of the text, with transforms of the first three, by oscar "
                          "calibrate: %llu tokens, fingerprint %s.",
-                         static_cast<unsigned long long>(document.at("n_tokens").get<uint64_t>()),
+                         static_cast<unsigned long long>(whole<uint64_t>(document.at("n_tokens"))),
                          document.at("fingerprint").get<std::string>().c_str())) +
               chart_figure(chart)};
 }
@@ -123,7 +123,7 @@ Section map_section(const Json& document) {
     for (const Json& token : rows[r].at("refined"))
       refined += text("M%.2f %gh.6v4h-.6z", token.get<double>() / n_tokens * static_cast<double>(n_columns),
                       y + kRow - 5);
-    labels += text("<span>%u.%u</span>", rows[r].at("layer").get<uint32_t>(), rows[r].at("kv_head").get<uint32_t>());
+    labels += text("<span>%u.%u</span>", whole<uint32_t>(rows[r].at("layer")), whole<uint32_t>(rows[r].at("kv_head")));
   }
   const double height = kRow * static_cast<double>(rows.size());
   std::string svg = text(
@@ -140,8 +140,8 @@ Section map_section(const Json& document) {
       paragraph(text("Rows: layer.KV head; columns: %.0f tokens of the text. The darker, the more attention a token "
                      "gets from those after it, over four powers of ten up to %.3g. Red: what the cache keeps at "
                      "more bits. The first %llu and the newest %llu tokens are exact.",
-                     n_tokens, most, static_cast<unsigned long long>(document.at("sink").get<uint64_t>()),
-                     static_cast<unsigned long long>(document.at("recent").get<uint64_t>()))) +
+                     n_tokens, most, static_cast<unsigned long long>(whole<uint64_t>(document.at("sink"))),
+                     static_cast<unsigned long long>(whole<uint64_t>(document.at("recent"))))) +
           "<div class=\"map\"><div class=\"rows\">" + labels + "</div><div>" + svg +
           text("</div><div></div><div class=\"ends\"><span>token 0</span><span>%.0f</span></div></div>\n", n_tokens)};
 }

@@ -90,7 +90,7 @@ MUTATIONS = [
     Mutation("a struct has a hole", "c.header_c99", [], "include/oscar/oscar.h",
              "a CUDA graph does the work of the layers, see below; else 0 */\n  uint32_t reserved;\n",
              "a CUDA graph does the work of the layers, see below; else 0 */\n"),
-    Mutation("oscar.pc names another library", "install.relocatable", ["oscar", "oscar_static"], "pkgconfig/oscar.pc.in",
+    Mutation("oscar.pc names another library", "install.relocatable", ["oscar", "oscar_static", "oscar_cli_texts"], "pkgconfig/oscar.pc.in",
              "-loscar", "-loscars"),
 
     # Queries alone, and shares of a model.

@@ -8,7 +8,7 @@
 //
 // Cost of decoding (head_dim 128, group G, per block of 128 tokens): 8.9 KB are read once; a row takes 64 K products of
 // bytes (two bytes a query element): 1,024 vpdpbusd of 64 bytes, one a cycle of Zen 4, or 2,048 vpmaddubsw of 32. For
-// G = 4 and 64 K tokens of 8 KV heads (36 MB) that is 4.7 ms of one core at 3.6 GHz; bench/cpu.py saw 10 to 12
+// G = 4 and 64 K tokens of 8 KV heads (36 MB) that is 4.7 ms of one core at 3.6 GHz; bench/cpu.py saw 9 to 10
 // (bench/results). The rest is softmax, columns, refinement, and what memory makes a core wait although the next block
 // is asked for in time: arithmetic, not the rate of memory, is the limit.
 // Exact tokens take 2 * head_dim multiply-adds a row and token in FP32.

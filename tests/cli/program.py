@@ -502,7 +502,7 @@ class Report(Case):
             "inspect": self.document("inspect.json", "inspect", self.folder / "c"),
             "map": self.document("map.json", "map", dump, "-o", self.folder / "m"),
             "quality": self.QUALITY,
-            "cpu": self.RESULTS / "2026-11-30-cpu_decode.json",
+            "cpu": self.RESULTS / "2026-12-01-cpu_decode.json",
         }
 
     def test_every_document_becomes_a_section_and_nothing_is_fetched(self):

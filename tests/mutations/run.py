@@ -27,14 +27,21 @@ def ignored(folder, names):
     return [n for n in names if n == "__pycache__" or n == "build" and pathlib.Path(folder, n).is_dir()]
 
 
+def refresh(source, target):
+    """A file that differs gets a new time, and the others keep theirs: what was built of a mutation is built again."""
+    target = pathlib.Path(target)
+    if not target.is_file() or target.read_bytes() != pathlib.Path(source).read_bytes():
+        shutil.copy(source, target)
+
+
 def copy(to):
     for name in COPIED:
         source, target = ROOT / name, to / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignored)
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignored, copy_function=refresh)
         elif source.exists():
-            shutil.copy2(source, target)
+            refresh(source, target)
 
 
 def run(*words, cwd=None, env=None):

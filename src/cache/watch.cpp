@@ -21,8 +21,7 @@ void Cache::watch_side(uint32_t layer, const char* side, const SideCounts& now, 
   if (drifts && !watch.drifts)
     log_.write(LogLevel::kWarning, LogEvent::kDrift, layer,
                "layer %u: for the %s of %llu of the %llu blocks packed last, the calibration is expected to do worse "
-               "than none: "
-               "it was made from another distribution",
+               "than none: it was made from another distribution",
                layer, side, static_cast<unsigned long long>(n_worse), static_cast<unsigned long long>(n_blocks));
   watch.drifts = drifts;
 }

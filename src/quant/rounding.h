@@ -118,12 +118,13 @@ inline double sum_of(const float* x, uint32_t n) {
 // proportion to |z|^2, which costs `cost` of |x|^2 there (HeadTransform). `given` is x, `mean` what was taken off it or null.
 inline void count_block(const float* given, const float* mean, const float* zz, uint32_t dim, float cost,
                         SideCounts& counts) {
+  ++counts.n_blocks;
+  if (cost == 0.0f) return;  // it is such a map
   float norms[kBlockTokens];
   squared_norms(given, dim, norms);
   double without = sum_of(norms, kBlockTokens);
   for (uint32_t i = 0; mean && i < dim; ++i)
     without -= kBlockTokens * static_cast<double>(mean[i]) * static_cast<double>(mean[i]);
-  ++counts.n_blocks;
   counts.n_worse += sum_of(zz, kBlockTokens) * static_cast<double>(cost) > without;
 }
 

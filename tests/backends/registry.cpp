@@ -1,26 +1,15 @@
 // The list of backends and the choice by OSCAR_BACKEND.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <string>
 
 #include "backend/cpu.h"
+#include "backend_variable.h"
 
 namespace oscar {
 namespace {
 
-class BackendVariable {
- public:
-  explicit BackendVariable(const char* value) {
-    if (const char* old = std::getenv("OSCAR_BACKEND")) old_ = old, had_ = true;
-    value ? setenv("OSCAR_BACKEND", value, 1) : unsetenv("OSCAR_BACKEND");
-  }
-  ~BackendVariable() { had_ ? setenv("OSCAR_BACKEND", old_.c_str(), 1) : unsetenv("OSCAR_BACKEND"); }
-
- private:
-  std::string old_;
-  bool had_ = false;
-};
+using test::BackendVariable;
 
 TEST_CASE("reference and scalar are always available, others say why not") {
   const std::span<const BackendEntry> entries = backend_list();

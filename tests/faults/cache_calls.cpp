@@ -169,13 +169,15 @@ Call make_import() {
   });
 }
 
-Call make_layer_stats() {
+// A call that fills a struct.
+template <class Stats, class Get>
+Call filling(Get get) {
   auto world = frozen();
-  auto stats = std::make_shared<oscar_layer_stats>();
+  auto stats = std::make_shared<Stats>();
   Call call;
   call.make = [=] {
     stats->struct_size = sizeof *stats;
-    return oscar_layer_stats_get(world->cache(), 1, stats.get());
+    return get(*world, stats.get());
   };
   call.look = [=] { return world->look(); };
   call.result = [=] {
@@ -184,6 +186,15 @@ Call make_layer_stats() {
     return bytes;
   };
   return call;
+}
+
+Call make_layer_stats() {
+  return filling<oscar_layer_stats>(
+      [](const World& w, oscar_layer_stats* stats) { return oscar_layer_stats_get(w.cache(), 1, stats); });
+}
+Call make_stats() {
+  return filling<oscar_cache_stats>(
+      [](const World& w, oscar_cache_stats* stats) { return oscar_cache_stats_get(w.cache(), stats); });
 }
 
 Call make_log() {
@@ -191,23 +202,6 @@ Call make_log() {
     const oscar_log_args args{sizeof args, 0, nullptr, [](void*, const oscar_log_record*) {}};
     return oscar_cache_log_set(w.cache(), &args);
   });
-}
-
-Call make_stats() {
-  auto world = frozen();
-  auto stats = std::make_shared<oscar_cache_stats>();
-  Call call;
-  call.make = [=] {
-    stats->struct_size = sizeof *stats;
-    return oscar_cache_stats_get(world->cache(), stats.get());
-  };
-  call.look = [=] { return world->look(); };
-  call.result = [=] {
-    Bytes bytes;
-    put(bytes, *stats);
-    return bytes;
-  };
-  return call;
 }
 
 Call make_length() {

@@ -1,7 +1,7 @@
 // Clipped elements are counted as the formula says, layer by layer, alike by every backend; a calibration that was made from
 // another distribution is seen.
-#include "property/cache_fixture.h"
-#include "property/forced_backend.h"
+#include "property/cpu_backends.h"
+#include "property/self_calibration.h"
 
 using namespace test;
 
@@ -109,18 +109,10 @@ TEST_CASE("clipped elements are those that the formula counts") {
 
 namespace {
 
-struct Handle {
-  oscar_calibration* of = nullptr;
-  Handle() = default;
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
-  ~Handle() { oscar_calibration_destroy(of); }
-};
-
 double uneven(int d) { return d == 3 ? 12.0 : d < 32 && d % 8 == 1 ? 3.0 : 0.4; }
 
 // What the calibrator makes of keys and values that are turned so.
-void calibrate(const oscar_cache_config& c, double turn, Handle& made) {
+void calibrate(const oscar_cache_config& c, double turn, Calibration& made) {
   oscar_calibrator_args args{};
   args.struct_size = sizeof args;
   args.n_positions = 4096;
@@ -140,23 +132,16 @@ void calibrate(const oscar_cache_config& c, double turn, Handle& made) {
     f.v = tensor(v.data(), {1024, 1, 64});
     OSCAR_OK_(oscar_calibrator_feed(calibrator, &f));
   }
-  OSCAR_OK_(oscar_calibrator_finish(calibrator, &made.of));
+  OSCAR_OK_(oscar_calibrator_finish(calibrator, &made.handle));
   oscar_calibrator_destroy(calibrator);
 }
 
 // Matrices that make the elements of rows with these deviations even, by themselves.
 template <class Scale>
-void flatten(Scale&& scale, Handle& made) {
-  std::vector<float> matrix(64 * 64, 0.0f);
-  for (int d = 0; d < 64; ++d) matrix[d * 65] = static_cast<float>(1.0 / scale(d));
-  oscar_calibration_layer layers[2] = {};
-  for (oscar_calibration_layer& l : layers) {
-    l.struct_size = sizeof l;
-    l.n_kv_heads = 1;
-    l.key_dim = l.value_dim = 64;
-    l.key_transform = l.value_transform = tensor(matrix.data(), {1, 64, 64});
-  }
-  OSCAR_OK_(oscar_calibration_create(layers, 2, &made.of));
+void flatten(Scale&& scale, Calibration& made) {
+  std::vector<float> factors;
+  for (int d = 0; d < 64; ++d) factors.push_back(static_cast<float>(1.0 / scale(d)));
+  scale_elements(factors, made);
 }
 
 // The counts of layer 1, which are the same on every backend.
@@ -165,11 +150,11 @@ oscar_layer_stats counts(Make&& make, Elements& keys, Elements& values, const ch
   oscar_layer_stats first{};
   for (const std::string& name : cpu_backends()) {
     INFO(name);
-    const ForcedBackend backend(name);
+    const BackendVariable backend(name.c_str());
     oscar_cache_config c = config(profile);
-    Handle calibration;
+    Calibration calibration;
     make(c, calibration);
-    c.calibration = calibration.of;
+    c.calibration = calibration.handle;
     Cache cache(c);
     feed(cache, keys, values);
     const oscar_layer_stats s = layer_stats(cache, 1);
@@ -188,7 +173,7 @@ TEST_CASE("a calibration from another distribution is worse than none for blocks
   for (const char* profile : {"2bit", "2bit-plain", "4bit"}) {
     INFO(std::string(profile));
     const auto of = [&](double turn) {
-      return counts([turn](const oscar_cache_config& c, Handle& made) { calibrate(c, turn, made); }, keys, values,
+      return counts([turn](const oscar_cache_config& c, Calibration& made) { calibrate(c, turn, made); }, keys, values,
                     profile);
     };
     const oscar_layer_stats fits = of(kServed), drifted = of(kServed + M_PI / 2);
@@ -202,8 +187,8 @@ TEST_CASE("a calibration from another distribution is worse than none for blocks
     CHECK(drifted.n_values_worse == drifted.n_blocks);
   }
   const oscar_layer_stats none = counts(
-      [](const oscar_cache_config& c, Handle& made) { OSCAR_OK_(oscar_calibration_default(&c, &made.of)); }, keys,
-      values);
+      [](const oscar_cache_config& c, Calibration& made) { OSCAR_OK_(oscar_calibration_default(&c, &made.handle)); },
+      keys, values);
   CHECK(none.n_keys_worse + none.n_values_worse == 0);
 }
 
@@ -213,7 +198,7 @@ TEST_CASE("a transform made for other keys is worse than none for all blocks, wh
   for (float& k : keys) k += 20.0f;
   const auto of = [&](const auto& served) {
     const auto root = [&served](int d) { return std::sqrt(served(d)); };
-    return counts([&](const oscar_cache_config&, Handle& made) { flatten(root, made); }, keys, values);
+    return counts([&](const oscar_cache_config&, Calibration& made) { flatten(root, made); }, keys, values);
   };
   CHECK(of(wide).n_keys_worse == 0);
   const oscar_layer_stats drifted = of([](int d) { return d < 32 ? 0.25 : 4.0; });
@@ -225,7 +210,7 @@ TEST_CASE("transforms that make elements even clip as many as of a Gaussian; tho
   const auto other = [](int d) { return d % 4 == 1 ? 2.0 : 1.0; };
   Elements keys = rows(2000, 8, 0.0, scale), values = keys;
   const auto of = [&](const auto& of_what) {
-    return counts([&](const oscar_cache_config&, Handle& made) { flatten(of_what, made); }, keys, values);
+    return counts([&](const oscar_cache_config&, Calibration& made) { flatten(of_what, made); }, keys, values);
   };
   const oscar_layer_stats fits = of(scale), drifted = of(other);
   const double even = share(fits.n_values_clipped, fits.n_value_elements),

@@ -2,8 +2,8 @@
 // backends have among themselves.
 #include <memory>
 
+#include "property/cpu_backends.h"
 #include "property/exported.h"
-#include "property/forced_backend.h"
 
 using namespace test;
 
@@ -53,7 +53,7 @@ TEST_CASE("what one backend has exported, another imports, exports as the same b
     for (const std::string& from : names) {
       const oscar_cache_config c = config(profile);
       const auto make = [&c](const std::string& name) {
-        const ForcedBackend backend(name);
+        const BackendVariable backend(name.c_str());
         return std::make_unique<Cache>(c);
       };
       const auto here = make(from);
@@ -88,7 +88,7 @@ TEST_CASE("where nothing has to be chosen, all backends export equal tokens as t
     ExportedBytes first;
     for (const std::string& name : cpu_backends()) {
       INFO(profile << ": " << name);
-      const ForcedBackend backend(name);
+      const BackendVariable backend(name.c_str());
       Cache cache(config(profile));
       const oscar_seq seq = cache.open();
       fill(cache, seq);

@@ -169,21 +169,13 @@ TEST_CASE(
     "a drift is told when it begins, and again only after it has ended; only warnings where only they are wanted") {
   // A calibration for rows whose first half is large; those of layer 0 that are served later have the other half large.
   oscar_cache_config c = config();
-  std::vector<float> matrix(64 * 64, 0.0f);
-  for (int i = 0; i < 64; ++i) matrix[i * 65] = i < 32 ? 0.5f : 2.0f;
-  oscar_calibration_layer layers[2] = {};
-  for (oscar_calibration_layer& l : layers) {
-    l.struct_size = sizeof l;
-    l.n_kv_heads = 1;
-    l.key_dim = l.value_dim = 64;
-    l.key_transform = l.value_transform = tensor(matrix.data(), {1, 64, 64});
-  }
-  oscar_calibration* calibration = nullptr;
-  OSCAR_OK_(oscar_calibration_create(layers, 2, &calibration));
-  c.calibration = calibration;
+  std::vector<float> factors(64, 2.0f);
+  std::fill_n(factors.begin(), 32, 0.5f);
+  Calibration calibration;
+  scale_elements(factors, calibration);
+  c.calibration = calibration.handle;
   c.max_tokens = 65536;
   Cache cache(c);
-  oscar_calibration_destroy(calibration);
   Listener log(cache, OSCAR_LOG_WARNING);
   const oscar_seq seq = cache.open();
   std::mt19937 random(4);

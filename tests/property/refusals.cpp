@@ -2,6 +2,7 @@
 #include <functional>
 #include <string>
 
+#include "backend_variable.h"
 #include "property/self_calibration.h"
 
 using namespace test;
@@ -346,12 +347,16 @@ TEST_CASE("NaN reaches only the rows that see it, and is stored as 0 and counted
 }
 
 TEST_CASE("an unknown backend is refused with the list of what is there") {
-  setenv("OSCAR_BACKEND", "abacus", 1);
-  REFUSED(create([](auto&) {}), OSCAR_E_BACKEND, "abacus");
-  CHECK(says("scalar"));
-  setenv("OSCAR_BACKEND", "scalar", 1);
-  CHECK(create([](auto&) {}) == OSCAR_OK);
-  unsetenv("OSCAR_BACKEND");
+  {
+    const BackendVariable backend("abacus");
+    REFUSED(create([](auto&) {}), OSCAR_E_BACKEND, "abacus");
+    CHECK(says("scalar"));
+  }
+  {
+    const BackendVariable backend("scalar");
+    CHECK(create([](auto&) {}) == OSCAR_OK);
+  }
+  const BackendVariable backend(nullptr);
   oscar_backend_info info{};
   info.struct_size = sizeof info;
   uint32_t n = 0, selected = 0;

@@ -61,6 +61,21 @@ struct Calibration {
   }
 };
 
+// A calibration of two layers with one KV head: its maps multiply every element by a number of its own.
+inline void scale_elements(const std::vector<float>& factors, Calibration& made) {
+  const auto dim = static_cast<uint32_t>(factors.size());
+  std::vector<float> matrix(uint64_t{dim} * dim, 0.0f);
+  for (uint32_t d = 0; d < dim; ++d) matrix[d * (dim + 1)] = factors[d];
+  oscar_calibration_layer layers[2] = {};
+  for (oscar_calibration_layer& l : layers) {
+    l.struct_size = sizeof l;
+    l.n_kv_heads = 1;
+    l.key_dim = l.value_dim = dim;
+    l.key_transform = l.value_transform = tensor(matrix.data(), {1, dim, dim});
+  }
+  OSCAR_OK_(oscar_calibration_create(layers, 2, &made.handle));
+}
+
 // make_input with every number rounded to BF16: a cache then stores what a calibrator is fed. Values of KV head 0 have
 // large elements, which a transform can make use of; those of the others have one, but for the second of every four
 // blocks, which a cache holds out in its first sequence: what is learned from the rest is wrong there.

@@ -44,12 +44,7 @@ LayerRun run_layer(const Dump& dump, uint32_t layer, const Choice& given) {
   run.out.resize(dump.n_tokens * row);
   for (uint32_t first = 0; first < dump.n_tokens; first += kErrorStep) {
     const uint32_t n = std::min(kErrorStep, dump.n_tokens - first);
-    const oscar_step_entry entry{seq, n, 0};
-    auto args = sized<oscar_step_args>();
-    args.n_entries = 1;
-    args.entries = &entry;
-    oscar_step step = 0;
-    call(oscar_step_begin(created, &args, nullptr, &step));
+    const oscar_step step = begin_step(created, seq, n);
     auto l = sized<oscar_layer_args>();
     l.k = dump.k(layer, first, n), l.v = dump.v(layer, first, n), l.q = dump.q(layer, first, n);
     l.out = host_tensor(run.out.data() + uint64_t{first} * row, {n, dump.n_q_heads, dump.value_dim});

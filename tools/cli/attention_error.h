@@ -13,8 +13,8 @@ namespace oscar::cli {
 inline constexpr uint32_t kErrorStep = 32;
 struct LayerRun {
   std::vector<float> out;
-  std::vector<std::vector<float>>
-      scores;  // oscar_scores, [n_kv_heads][n_tokens]; empty where the profile makes no choice
+  // oscar_scores, [n_kv_heads][n_tokens]; empty where the profile makes no choice
+  std::vector<std::vector<float>> scores;
 };
 LayerRun run_layer(const Dump& dump, uint32_t layer, const Choice& choice);
 

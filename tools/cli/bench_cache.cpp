@@ -60,20 +60,10 @@ BenchCache::BenchCache(const Model& model, const Choice& choice, uint64_t contex
   out_.resize(uint64_t{serving_.config.n_layers} * l.n_q_heads * l.value_dim);
   for (uint64_t n = 0; n < context; n += kFeed) {
     const auto chunk = static_cast<uint32_t>(std::min<uint64_t>(kFeed, context - n));
-    const oscar_step step = begin(chunk);
+    const oscar_step step = begin_step(created, seq_, chunk);
     for (uint32_t layer = 0; layer < serving_.config.n_layers; ++layer) append(step, layer, chunk);
     call(oscar_step_end(created, step));
   }
-}
-
-oscar_step BenchCache::begin(uint32_t n) {
-  const oscar_step_entry entry{seq_, n, 0};
-  auto args = sized<oscar_step_args>();
-  args.n_entries = 1;
-  args.entries = &entry;
-  oscar_step step = 0;
-  call(oscar_step_begin(cache_.get(), &args, nullptr, &step));
-  return step;
 }
 
 void BenchCache::append(oscar_step step, uint32_t layer, uint32_t n) {
@@ -86,7 +76,7 @@ void BenchCache::append(oscar_step step, uint32_t layer, uint32_t n) {
 }
 
 std::vector<double> BenchCache::attend_us() {
-  const oscar_step step = begin(1);
+  const oscar_step step = begin_step(cache_.get(), seq_, 1);
   std::vector<double> us;
   for (uint32_t layer = 0; layer < serving_.config.n_layers; ++layer) {
     const oscar_layer_config& l = serving_.config.layers[layer];

@@ -20,7 +20,6 @@ class BenchCache {
   uint64_t bytes() const;
 
  private:
-  oscar_step begin(uint32_t n);
   void append(oscar_step step, uint32_t layer, uint32_t n);
 
   Serving serving_;

@@ -130,21 +130,17 @@ Exit run(const Options& options) {
     bad_input(text("%s: %u tokens, wanted at least 350", printable(options.dump).c_str(), dump.n_tokens));
   const std::vector<Prediction> predictions = predict(dump, options);
   const Calibration calibration = calibrate(dump, options, dump.n_tokens);
-  uint64_t size = 0;
-  call(oscar_calibration_save(calibration.get(), nullptr, 0, &size));
-  std::vector<uint8_t> bytes(size);
-  call(oscar_calibration_save(calibration.get(), bytes.data(), bytes.size(), &size));
+  const std::vector<uint8_t> bytes = saved_bytes(calibration.get());
   write_file(options.output, bytes, options.force);
-  auto info = sized<oscar_calibration_info>();
-  call(oscar_calibration_info_get(calibration.get(), &info));
-  const std::string fingerprint = text("%016llx", static_cast<unsigned long long>(info.fingerprint));
+  const oscar_calibration_info info = info_of(calibration.get());
+  const std::string fingerprint = hex(info.fingerprint);
   if (options.json) {
     OrderedJson layers = OrderedJson::array();
     for (const Prediction& p : predictions)
       layers.push_back({{"error_data_free", p.data_free}, {"error", p.calibrated}});
     print_json({{"command", "calibrate"},
                 {"file", options.output},
-                {"bytes", size},
+                {"bytes", bytes.size()},
                 {"fingerprint", fingerprint},
                 {"n_tokens", info.n_tokens},
                 {"layers", layers}});
@@ -156,8 +152,8 @@ Exit run(const Options& options) {
     table.add({std::to_string(l), text("%.4f", predictions[l].data_free), text("%.4f", predictions[l].calibrated),
                text("%.2f", predictions[l].calibrated / predictions[l].data_free)});
   table.print();
-  std::printf("\n%s: %s bytes, %s tokens, fingerprint %s\n", printable(options.output).c_str(), grouped(size).c_str(),
-              grouped(info.n_tokens).c_str(), fingerprint.c_str());
+  std::printf("\n%s: %s bytes, %s tokens, fingerprint %s\n", printable(options.output).c_str(),
+              grouped(bytes.size()).c_str(), grouped(info.n_tokens).c_str(), fingerprint.c_str());
   return Exit::kYes;
 }
 

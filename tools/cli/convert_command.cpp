@@ -42,14 +42,6 @@ std::vector<uint32_t> parse_layers(const std::string& given) {
   return ids;
 }
 
-std::vector<uint8_t> bytes_of(const oscar_calibration* calibration) {
-  uint64_t size = 0;
-  call(oscar_calibration_save(calibration, nullptr, 0, &size));
-  std::vector<uint8_t> bytes(size);
-  call(oscar_calibration_save(calibration, bytes.data(), bytes.size(), &size));
-  return bytes;
-}
-
 Exit run(const Options& options) {
   if (options.keys.empty() && options.values.empty()) bad_usage("convert: wanted --keys, --values or both");
   const Model model = read_model(options.model);
@@ -71,11 +63,10 @@ Exit run(const Options& options) {
   if (status == OSCAR_E_NO_MEMORY) call(status);
   if (status != OSCAR_OK) bad_input(oscar_last_error());
   const Calibration calibration(imported);
-  const std::vector<uint8_t> bytes = bytes_of(imported);
+  const std::vector<uint8_t> bytes = saved_bytes(imported);
   write_file(options.output, bytes, options.force);
-  auto info = sized<oscar_calibration_info>();
-  call(oscar_calibration_info_get(imported, &info));
-  const std::string fingerprint = text("%016llx", static_cast<unsigned long long>(info.fingerprint));
+  const oscar_calibration_info info = info_of(imported);
+  const std::string fingerprint = hex(info.fingerprint);
   if (options.json) {
     print_json({{"command", "convert"},
                 {"file", options.output},

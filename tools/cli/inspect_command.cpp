@@ -59,8 +59,6 @@ std::vector<HeadSpectra> spectra_of(const CalibrationContents& contents) {
   return all;
 }
 
-std::string hex(uint64_t fingerprint) { return text("%016llx", static_cast<unsigned long long>(fingerprint)); }
-
 OrderedJson to_json(const oscar_calibration* calibration, const oscar_calibration_info& info,
                     const CalibrationContents& contents, const std::vector<HeadSpectra>& spectra, uint64_t file_bytes,
                     bool with_spectra) {
@@ -163,8 +161,7 @@ Plot plot_of(const CalibrationContents& contents, const std::vector<HeadSpectra>
 
 Exit inspect_calibration(const Options& options, std::span<const uint8_t> bytes) {
   const Calibration calibration = load_calibration(bytes, options.file);
-  auto info = sized<oscar_calibration_info>();
-  call(oscar_calibration_info_get(calibration.get(), &info));
+  const oscar_calibration_info info = info_of(calibration.get());
   const CalibrationContents contents = read_calibration(bytes);
   const std::vector<HeadSpectra> spectra = spectra_of(contents);
   if (!options.svg.empty()) {

@@ -20,6 +20,30 @@ oscar_tensor host_tensor(const void* data, uint8_t dtype_code, uint8_t dtype_bit
   return t;
 }
 
+oscar_step begin_step(oscar_cache* cache, oscar_seq seq, uint32_t n) {
+  const oscar_step_entry entry{seq, n, 0};
+  auto args = sized<oscar_step_args>();
+  args.n_entries = 1;
+  args.entries = &entry;
+  oscar_step step = 0;
+  call(oscar_step_begin(cache, &args, nullptr, &step));
+  return step;
+}
+
+std::vector<uint8_t> saved_bytes(const oscar_calibration* calibration) {
+  uint64_t size = 0;
+  call(oscar_calibration_save(calibration, nullptr, 0, &size));
+  std::vector<uint8_t> bytes(size);
+  call(oscar_calibration_save(calibration, bytes.data(), bytes.size(), &size));
+  return bytes;
+}
+
+oscar_calibration_info info_of(const oscar_calibration* calibration) {
+  auto info = sized<oscar_calibration_info>();
+  call(oscar_calibration_info_get(calibration, &info));
+  return info;
+}
+
 std::string selected_backend() {
   auto info = sized<oscar_backend_info>();
   for (uint32_t i = 0; oscar_backend_get(i, &info) == OSCAR_OK; ++i)

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "failure.h"
 
@@ -40,6 +41,13 @@ inline oscar_tensor host_tensor(const float* data, std::initializer_list<uint64_
 
 // The backend that a cache created now uses.
 std::string selected_backend();
+
+// A step of n tokens of one sequence.
+oscar_step begin_step(oscar_cache* cache, oscar_seq seq, uint32_t n);
+
+// What oscar_calibration_save writes.
+std::vector<uint8_t> saved_bytes(const oscar_calibration* calibration);
+oscar_calibration_info info_of(const oscar_calibration* calibration);
 
 // Throws Failure (input), which names the file, where the bytes are no calibration file.
 Calibration load_calibration(std::span<const uint8_t> bytes, const std::string& path);

@@ -7,6 +7,7 @@
 #include "attention_error.h"
 #include "command.h"
 #include "half.h"
+#include "map_shade.h"
 #include "output.h"
 #include "progress.h"
 #include "text.h"
@@ -115,12 +116,6 @@ std::string label(double x, double y, const char* anchor, const std::string& wor
   return text("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y, anchor, words.c_str());
 }
 
-// Lightness from white to dark blue over four decades below the largest.
-std::string colour(double mass, double most) {
-  const double depth = mass > 0 ? std::clamp(1 + std::log10(mass / most) / 4, 0.0, 1.0) : 0;
-  return text("hsl(215 70%% %.0f%%)", 97 - 77 * depth);
-}
-
 std::string to_svg(const Dump& dump, const std::vector<Row>& rows, const Options& options) {
   constexpr double kLeft = 90, kTop = 64, kWidth = 800, kHeight = 12;
   const double per_token = kWidth / dump.n_tokens, bottom = kTop + kHeight * static_cast<double>(rows.size());
@@ -146,7 +141,7 @@ std::string to_svg(const Dump& dump, const std::vector<Row>& rows, const Options
     for (size_t c = 0; c < row.mass.size(); ++c)
       svg += text("<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\" fill=\"%s\"/>\n",
                   kLeft + width * static_cast<double>(c), y, width + 0.1, kHeight - 1,
-                  colour(row.mass[c], most).c_str());
+                  map_colour(map_depth(row.mass[c], most)).c_str());
     for (const uint32_t token : row.refined)
       svg += text("<rect class=\"r\" x=\"%.2f\" y=\"%.1f\" width=\"1.2\" height=\"4\"/>\n", kLeft + token * per_token,
                   y + kHeight - 5);

@@ -154,8 +154,7 @@ std::string made(const Json& d) {
   const Json& s = d.at("settings");
   std::string words = text(
       "Made by bench/quality/run.py on %s, commit %s: liboscar %s (%s), %s. Model: %s; %llu window(s) of %llu tokens "
-      "of "
-      "each text. Tokens that wait for their block are exact in every method, and all have the same exact tokens at "
+      "of each text. Tokens that wait for their block are exact in every method, and all have the same exact tokens at "
       "every position. The full protocol wants 6 windows of 4,096 tokens. ",
       d.at("date").get<std::string>().c_str(), d.at("commit").get<std::string>().c_str(),
       d.at("version").get<std::string>().c_str(), d.at("backend").get<std::string>().c_str(),

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "chart.h"
+#include "map_shade.h"
 #include "report_sections.h"
 #include "text.h"
 
@@ -109,9 +110,7 @@ Section map_section(const Json& document) {
   for (size_t r = 0; r < rows.size(); ++r) {
     const Json& mass = rows[r].at("mass");
     const auto level = [&](size_t i) {
-      const auto m = mass[i].get<double>();
-      const double depth = m > 0 && most > 0 ? std::clamp(1 + std::log10(m / most) / 4, 0.0, 1.0) : 0;
-      return static_cast<size_t>(depth * (kLevels - 1));
+      return static_cast<size_t>(map_depth(mass[i].get<double>(), most) * (kLevels - 1));
     };
     const double y = kRow * static_cast<double>(r);
     for (size_t i = 0; i < mass.size();) {
@@ -132,8 +131,8 @@ Section map_section(const Json& document) {
       n_columns, height, height);
   for (size_t i = 0; i < paths.size(); ++i)
     if (!paths[i].empty())
-      svg += text("<path fill=\"hsl(215 70%% %.0f%%)\" d=\"%s\"/>\n",
-                  97 - 77.0 * static_cast<double>(i) / (kLevels - 1), paths[i].c_str());
+      svg += text("<path fill=\"%s\" d=\"%s\"/>\n", map_colour(static_cast<double>(i) / (kLevels - 1)).c_str(),
+                  paths[i].c_str());
   svg += text("<path fill=\"#c8102e\" d=\"%s\"/></svg>", refined.c_str());
   return {
       "map", "Where attention goes",

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "html.h"
 #include "text.h"
 
 namespace oscar::cli {
@@ -10,20 +11,6 @@ namespace oscar::cli {
 namespace {
 
 constexpr double kWidth = 720, kHeight = 420, kLeft = 70, kRight = 20, kTop = 40, kBottom = 50;
-
-std::string escaped(const std::string& words) {
-  std::string result;
-  for (const char c : words) {
-    if (c == '&') {
-      result += "&amp;";
-    } else if (c == '<') {
-      result += "&lt;";
-    } else {
-      result += c;
-    }
-  }
-  return result;
-}
 
 struct Range {
   int low = 0, high = 1;  // decades

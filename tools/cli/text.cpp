@@ -38,6 +38,8 @@ std::string grouped(uint64_t number) {
   return result;
 }
 
+std::string hex(uint64_t fingerprint) { return text("%016llx", static_cast<unsigned long long>(fingerprint)); }
+
 std::string bytes_text(uint64_t bytes) {
   static constexpr std::array kUnits{"KiB", "MiB", "GiB", "TiB", "PiB"};
   if (bytes < 1024) return text("%d B", static_cast<int>(bytes));

@@ -15,6 +15,9 @@ std::string printable(std::string_view name);
 // 1234567 -> "1,234,567".
 std::string grouped(uint64_t number);
 
+// A fingerprint: 16 hexadecimal digits.
+std::string hex(uint64_t fingerprint);
+
 // 1536 -> "1.50 KiB".
 std::string bytes_text(uint64_t bytes);
 

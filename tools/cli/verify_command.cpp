@@ -41,22 +41,13 @@ struct Finding {
 };
 
 Finding is_written_as_read(const oscar_calibration* calibration, std::span<const uint8_t> bytes) {
-  uint64_t size = 0;
-  call(oscar_calibration_save(calibration, nullptr, 0, &size));
-  std::vector<uint8_t> again(size);
-  call(oscar_calibration_save(calibration, again.data(), again.size(), &size));
+  const std::vector<uint8_t> again = saved_bytes(calibration);
   const bool same = again.size() == bytes.size() && std::memcmp(again.data(), bytes.data(), bytes.size()) == 0;
   return {"written again, the same bytes", same ? "" : "the library writes other bytes than it has read"};
 }
 
-uint64_t fingerprint_of(const oscar_calibration* calibration) {
-  auto info = sized<oscar_calibration_info>();
-  call(oscar_calibration_info_get(calibration, &info));
-  return info.fingerprint;
-}
-
 Finding has_fingerprint(uint64_t fingerprint, const std::string& wanted) {
-  const std::string found = text("%016llx", static_cast<unsigned long long>(fingerprint));
+  const std::string found = hex(fingerprint);
   return {"fingerprint", found == wanted ? "" : "is " + found + ", wanted " + wanted};
 }
 
@@ -109,7 +100,8 @@ std::vector<Finding> verify_calibration(const Options& options, std::span<const 
   findings.push_back({"checksum, format and matrices", status == OSCAR_OK ? "" : oscar_last_error()});
   if (!calibration) return findings;
   findings.push_back(is_written_as_read(loaded, bytes));
-  if (!options.fingerprint.empty()) findings.push_back(has_fingerprint(fingerprint_of(loaded), options.fingerprint));
+  if (!options.fingerprint.empty())
+    findings.push_back(has_fingerprint(info_of(loaded).fingerprint, options.fingerprint));
   if (!options.model.empty()) findings.push_back(fits_model(loaded, options.model));
   return findings;
 }
